@@ -1,0 +1,34 @@
+# `make run` and `make test` are all a fresh machine needs.
+PYTHON ?= python3
+export PYTHON
+BIN = $(CURDIR)/.venv/bin
+
+.PHONY: run test lint bench soak lock clean env env-dev
+
+run: env
+	@exec $(BIN)/mooring up
+
+test: env-dev
+	@$(BIN)/python tests/run.py
+
+lint: env-dev
+	@$(BIN)/python tests/lint.py
+
+bench: env-dev
+	@$(BIN)/python bench/run.py
+
+soak: env-dev
+	@MOORING_SOAK=1 $(BIN)/python tests/run.py
+
+env:
+	@$(PYTHON) deploy/bootstrap.py run
+
+env-dev:
+	@$(PYTHON) deploy/bootstrap.py dev
+
+lock: ## needs uv on the PATH
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --group build pyproject.toml -o deploy/run.txt --custom-compile-command "make lock"
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --group dev pyproject.toml -o deploy/dev.txt --custom-compile-command "make lock" -c deploy/run.txt
+
+clean:
+	rm -rf .venv var dist .mypy_cache .ruff_cache tests/node/node_modules
