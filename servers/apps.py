@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.db.models.signals import post_migrate
 
 
@@ -6,7 +7,19 @@ class ServersConfig(AppConfig):
     name = "servers"
 
     def ready(self) -> None:
+        from tenants.changes import on_announce  # models cannot be imported before this moment
+
         post_migrate.connect(_raise_walls, sender=self)
+        if settings.REDIS_URL:
+            on_announce(_tell_other_processes)
+
+
+def _tell_other_processes() -> None:
+    from servers.gateway.wakeups import (
+        announce_to_others,
+    )  # the bus is loaded by the first change, not at start
+
+    announce_to_others()
 
 
 def _raise_walls(using: str, **_: object) -> None:

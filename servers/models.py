@@ -22,7 +22,9 @@ class Server(OwnedModel):
     instructions = models.TextField(blank=True, max_length=20_000)
     variables = models.JSONField(default=dict, blank=True, help_text="name → {default, description}")
     secrets_needed = models.JSONField(default=dict, blank=True, help_text="name → {description}")
-    draft_number = models.PositiveIntegerField(default=1, help_text="counts changes; tells a stale form apart")
+    draft_number = models.PositiveIntegerField(
+        default=1, help_text="counts changes; tells a stale form apart"
+    )
     changed_at = models.DateTimeField(auto_now=True)
 
     class Meta(OwnedModel.Meta):
@@ -92,12 +94,16 @@ class ResourceTemplate(DraftRow):
     class Meta(DraftRow.Meta):
         abstract = False
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["tenant", "server", "uri_template"], name="template_once_a_server")
+            models.UniqueConstraint(
+                fields=["tenant", "server", "uri_template"], name="template_once_a_server"
+            )
         ]
 
 
 class Prompt(DraftRow):
-    arguments = models.JSONField(default=list, blank=True, help_text="[{name, description, required, completions}]")
+    arguments = models.JSONField(
+        default=list, blank=True, help_text="[{name, description, required, completions}]"
+    )
     messages = models.JSONField(default=list, help_text="[{role, text}] with {argument} in the text")
 
     class Meta(DraftRow.Meta):
@@ -138,13 +144,19 @@ class Version(OwnedModel):
     author = models.CharField(max_length=254)
     created_at = models.DateTimeField(auto_now_add=True)
     retired_at = models.DateTimeField(null=True, blank=True)
-    replaced_by = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    replaced_by = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
 
     class Meta(OwnedModel.Meta):
         abstract = False
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["tenant", "server", "number"], name="version_number_once_a_server"),
-            models.UniqueConstraint(fields=["tenant", "server", "ordinal"], name="version_ordinal_once_a_server"),
+            models.UniqueConstraint(
+                fields=["tenant", "server", "number"], name="version_number_once_a_server"
+            ),
+            models.UniqueConstraint(
+                fields=["tenant", "server", "ordinal"], name="version_ordinal_once_a_server"
+            ),
         ]
         ordering: ClassVar = ["-ordinal"]
 
@@ -158,7 +170,9 @@ class Channel(OwnedModel):
     server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="channels")
     name = models.CharField(max_length=63, default="live")
     version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+")
-    variables = models.JSONField(default=dict, blank=True, help_text="name → value, over the manifest's defaults")
+    variables = models.JSONField(
+        default=dict, blank=True, help_text="name → value, over the manifest's defaults"
+    )
 
     class Meta(OwnedModel.Meta):
         abstract = False
@@ -224,8 +238,6 @@ class IdempotencyKey(OwnedModel):
         return self.key
 
 
-
-
 class Import(OwnedModel):
     """An OpenAPI document on its way to becoming tools: read by a worker, then chosen from by a person."""
 
@@ -243,3 +255,20 @@ class Import(OwnedModel):
 
     def __str__(self) -> str:
         return self.name
+
+
+class SessionState(OwnedModel):
+    """What became of a handshake session, once there is anything to say; the session itself is its token."""
+
+    nonce = models.CharField(max_length=32, unique=True)
+    server_id = models.UUIDField()
+    has_ended = models.BooleanField(default=False)
+    log_level = models.CharField(max_length=12, blank=True)
+    expires_at = models.DateTimeField()
+
+    class Meta(OwnedModel.Meta):
+        abstract = False
+        indexes: ClassVar = [models.Index(fields=["expires_at"], name="session_states_by_expiry")]
+
+    def __str__(self) -> str:
+        return self.nonce

@@ -18,6 +18,10 @@ def on_announce(listener: Callable[[], None]) -> None:
     _listeners.append(listener)
 
 
+def stop_announcing_to(listener: Callable[[], None]) -> None:
+    _listeners.remove(listener)
+
+
 def announce(kind: str, *, tenant: uuid.UUID, ref: str = "") -> None:
     """Add a change; call it last in the transaction, since it locks the one row all changes pass.
 

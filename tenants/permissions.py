@@ -25,7 +25,15 @@ ROLES: dict[str, frozenset[str]] = {
     "owner": _ALL,
     "admin": _ALL - {"tenant:write"},
     "developer": _READ
-    | {"servers:write", "servers:publish", "servers:test", "servers:call", "secrets:write", "keys:read", "keys:write"},
+    | {
+        "servers:write",
+        "servers:publish",
+        "servers:test",
+        "servers:call",
+        "secrets:write",
+        "keys:read",
+        "keys:write",
+    },
     "auditor": _READ | {"audit:read", "keys:read"},
     "viewer": _READ | {"servers:call"},
 }

@@ -28,7 +28,9 @@ def unseal(sealed: bytes, *, tenant: uuid.UUID, row: str) -> str:
     try:
         return AESGCM(_data_key(tenant)).decrypt(sealed[:12], sealed[12:], _bound(tenant, row)).decode()
     except InvalidTag:
-        raise ServerError("A stored secret cannot be opened. Set it again.", code="secret_unreadable") from None
+        raise ServerError(
+            "A stored secret cannot be opened. Set it again.", code="secret_unreadable"
+        ) from None
 
 
 def _bound(tenant: uuid.UUID, row: str) -> bytes:
@@ -42,7 +44,9 @@ def _data_key(tenant: uuid.UUID) -> bytes:
         kept = DataKey.objects.get(tenant_id=tenant)
     kek = settings.ENCRYPTION_KEYS.get(kept.kek_id)
     if kek is None:
-        raise ServerError(f"The encryption key {kept.kek_id!r} is not configured.", code="encryption_key_missing")
+        raise ServerError(
+            f"The encryption key {kept.kek_id!r} is not configured.", code="encryption_key_missing"
+        )
     wrapped = bytes(kept.wrapped)
     return AESGCM(kek).decrypt(wrapped[:12], wrapped[12:], _bound(tenant, "data-key"))
 

@@ -27,7 +27,9 @@ def create_tenant(slug: str, *, name: str, owner: User, actor: Actor) -> Tenant:
     """Raises `InvalidInput` for a bad slug and `Conflict` for one that was ever given out."""
     checked_slug(slug, what="organisation")
     if not name.strip():
-        raise InvalidInput("Give the organisation a name.", fields={"name": ["Give the organisation a name."]})
+        raise InvalidInput(
+            "Give the organisation a name.", fields={"name": ["Give the organisation a name."]}
+        )
     plan, _ = Plan.objects.get_or_create(name="standard")
     try:
         with transaction.atomic():
@@ -50,7 +52,9 @@ def create_tenant(slug: str, *, name: str, owner: User, actor: Actor) -> Tenant:
 def rename_tenant(tenant: Tenant, *, name: str, actor: Actor) -> None:
     """Change the display name; the slug stays for ever."""
     if not name.strip():
-        raise InvalidInput("Give the organisation a name.", fields={"name": ["Give the organisation a name."]})
+        raise InvalidInput(
+            "Give the organisation a name.", fields={"name": ["Give the organisation a name."]}
+        )
     before, tenant.name = tenant.name, name.strip()[:120]
     with transaction.atomic():
         tenant.save(update_fields=["name"])
@@ -85,7 +89,10 @@ def add_member(tenant: Tenant, *, user: User, role: str, actor: Actor) -> Member
     if role not in ROLES:
         raise InvalidInput(f"There is no role {role!r}. Choose one of {', '.join(ROLES)}.")
     with transaction.atomic():
-        membership, created = Membership.objects.get_or_create(tenant=tenant, user=user, defaults={"role": role})
+        membership: Membership
+        membership, created = Membership.objects.get_or_create(
+            tenant=tenant, user=user, defaults={"role": role}
+        )
         if not created:
             raise Conflict(f"{user.email} is a member already.", code="already_member")
         record(

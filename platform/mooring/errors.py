@@ -71,8 +71,10 @@ class NotFound(ClientError):
     code = "not_found"
     status = 404
 
-    def __init__(self, message: str = "There is nothing here by that name.", **data: object) -> None:
-        super().__init__(message, **data)
+    def __init__(
+        self, message: str = "There is nothing here by that name.", *, code: str | None = None, **data: object
+    ) -> None:
+        super().__init__(message, code=code, **data)
 
 
 class Conflict(ClientError):

@@ -40,7 +40,9 @@ class Installation:
 
     def _kept(self, name: str, make: Callable[[], str]) -> str:
         if not self.embedded:
-            raise ImproperlyConfigured(f"Set {name} (or {name}_FILE): production does not invent its own secrets.")
+            raise ImproperlyConfigured(
+                f"Set {name} (or {name}_FILE): production does not invent its own secrets."
+            )
         path = self.directory / "secrets.json"
         kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
         if name not in kept:

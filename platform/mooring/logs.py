@@ -25,20 +25,24 @@ def scrub(value: Any) -> Any:
     return value
 
 
-def _add_request_id(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+def _add_request_id(
+    _logger: object, _method: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
     if current := request_id.get():
         event.setdefault("request_id", current)
     return event
 
 
-def _scrub_event(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+def _scrub_event(
+    _logger: object, _method: str, event: structlog.types.EventDict
+) -> structlog.types.EventDict:
     cleaned: structlog.types.EventDict = scrub(dict(event))
     return cleaned
 
 
 def logging_config(level: str) -> dict[str, object]:
     """Value of Django's LOGGING: standard logging rendered by structlog."""
-    shared = [
+    shared: list[structlog.types.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

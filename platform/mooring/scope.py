@@ -120,7 +120,12 @@ _M = TypeVar("_M", bound=models.Model, covariant=True)
 
 class ScopedQuerySet(models.QuerySet[_M]):
     def within(self, scope: Scope) -> Self:
-        return self if scope.is_system else self.filter(tenant_id=scope.tenant)
+        if scope.is_system:
+            return self
+        if scope.tenant is None:  # a user's scope; the policy in mooring.walls admits the same
+            is_membership = self.model._meta.label == "tenants.Membership"
+            return self.filter(user_id=scope.user) if is_membership else self.none()
+        return self.filter(tenant_id=scope.tenant)
 
 
 class ScopedManager(models.Manager.from_queryset(ScopedQuerySet)[_M]):  # type: ignore[misc]  # built by a call

@@ -89,10 +89,11 @@ def _locked_head(tenant: uuid.UUID) -> AuditHead:
     heads = AuditHead.objects.select_for_update()
     if transaction.get_connection(heads.db).in_atomic_block is False:
         raise transaction.TransactionManagementError("An audit event belongs into its change's transaction.")
-    head = heads.filter(tenant_id=tenant).first()
+    head: AuditHead | None = heads.filter(tenant_id=tenant).first()
     if head is None:
         AuditHead.objects.bulk_create([AuditHead(tenant_id=tenant)], ignore_conflicts=True)
-        head = heads.get(tenant_id=tenant)
+        locked: AuditHead = heads.get(tenant_id=tenant)
+        return locked
     return head
 
 

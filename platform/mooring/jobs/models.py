@@ -16,7 +16,7 @@ MAX_ATTEMPTS = 5
 
 
 class Job(OwnedModel):
-    """One piece of work. A worker holds it by a lease it renews; a lapsed lease gives it to another worker."""
+    """One piece of work. A worker holds it by a lease it renews; a lapsed lease gives it to another."""
 
     class State(models.TextChoices):
         WAITING = "waiting"
@@ -53,7 +53,8 @@ class Job(OwnedModel):
 
     @staticmethod
     def due() -> Q:
-        """Waiting, or running under a lease that has lapsed because its worker died."""
-        return Q(state=Job.State.WAITING) | Q(state=Job.State.RUNNING, lease_until__lt=timezone.now())
-
-
+        """Waiting and not resting after a failure, or held by a worker that died: its lease has lapsed."""
+        has_lapsed = Q(lease_until__lt=timezone.now())
+        return Q(state=Job.State.WAITING) & (Q(lease_until__isnull=True) | has_lapsed) | (
+            Q(state=Job.State.RUNNING) & has_lapsed
+        )

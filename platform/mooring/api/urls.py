@@ -1,0 +1,54 @@
+"""Everything under `/api/`; included there by `mooring.urls`."""
+
+from __future__ import annotations
+
+from django.urls import path, re_path
+
+from mooring.api.views import (
+    drafts,
+    keys,
+    missing,
+    records,
+    reference,
+    secrets,
+    servers,
+    tenant,
+    tools,
+    versions,
+)
+
+app_name = "api"
+_SERVER = "v1/servers/<str:slug>"
+
+urlpatterns = [
+    path("v1/schema", reference.schema, name="schema"),
+    path("v1/docs", reference.docs, name="docs"),
+    path("v1/tenant", tenant.TenantDetailView.as_view(), name="tenant"),
+    path("v1/servers", servers.ServerListView.as_view(), name="servers"),
+    path(_SERVER, servers.ServerView.as_view(), name="server"),
+    path(f"{_SERVER}/draft", drafts.DraftView.as_view(), name="draft"),
+    path(f"{_SERVER}/draft/import", drafts.DraftImportView.as_view(), name="draft-import"),
+    path(
+        f"{_SERVER}/draft/imports/<str:pk>",
+        drafts.DraftImportResultView.as_view(),
+        name="draft-import-result",
+    ),
+    path(f"{_SERVER}/tools", tools.ToolListView.as_view(), name="tools"),
+    path(f"{_SERVER}/tools/<path:name>", tools.ToolView.as_view(), name="tool"),
+    path(f"{_SERVER}/versions", versions.VersionListView.as_view(), name="versions"),
+    path(f"{_SERVER}/versions/<str:number>", versions.VersionView.as_view(), name="version"),
+    path(f"{_SERVER}/rollback", versions.RollbackView.as_view(), name="rollback"),
+    path(f"{_SERVER}/channels", servers.ChannelListView.as_view(), name="channels"),
+    path(
+        f"{_SERVER}/channels/<str:channel>/variables",
+        servers.ChannelVariablesView.as_view(),
+        name="channel-variables",
+    ),
+    path(f"{_SERVER}/secrets", secrets.SecretListView.as_view(), name="secrets"),
+    path(f"{_SERVER}/secrets/<str:name>", secrets.SecretView.as_view(), name="secret"),
+    path("v1/keys", keys.KeyListView.as_view(), name="keys"),
+    path("v1/keys/<uuid:pk>", keys.KeyView.as_view(), name="key"),
+    path("v1/calls", records.CallListView.as_view(), name="calls"),
+    path("v1/audit", records.AuditListView.as_view(), name="audit"),
+    re_path(r"^(?P<rest>.*)$", missing.missing, name="missing"),
+]

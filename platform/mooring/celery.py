@@ -1,0 +1,71 @@
+"""What `mooring worker` and `mooring beat` run."""
+
+# ruff: noqa: E402  # models may be imported only after django.setup()
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mooring.settings")
+
+import django
+
+django.setup()
+
+from celery.signals import setup_logging
+from django.db import close_old_connections
+
+from mooring.jobs.broker import app
+from mooring.jobs.execution import run, sweep
+from servers import tasks
+
+SWEEP_EVERY = 5.0
+DAY = 24 * 3600.0
+
+
+@setup_logging.connect
+def keep_our_logging(**_: object) -> None:
+    """Celery configures logging unless somebody listens here."""
+
+
+@contextmanager
+def _connections() -> Iterator[None]:
+    """Connections as long-lived as a web request's: dropped when too old or broken."""
+    close_old_connections()
+    try:
+        yield
+    finally:
+        close_old_connections()
+
+
+@app.task(name="mooring.run_job")
+def run_job(job_id: str) -> None:
+    with _connections():
+        run(uuid.UUID(job_id))
+
+
+@app.task(name="mooring.sweep_jobs")
+def sweep_jobs() -> None:
+    with _connections():
+        sweep()
+
+
+@app.task(name="mooring.purge")
+def purge() -> None:
+    with _connections():
+        tasks.purge()
+
+
+def _every(seconds: float, task: str) -> dict[str, object]:
+    """A beat that nobody hears is worth nothing by the time of the next."""
+    return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
+
+
+app.conf.beat_schedule = {
+    "sweep": _every(SWEEP_EVERY, "mooring.sweep_jobs"),
+    "purge": _every(DAY, "mooring.purge"),
+}
+__all__ = ["app"]

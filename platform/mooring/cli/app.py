@@ -1,0 +1,49 @@
+"""The tree of commands, and the one place where errors become a line on standard error and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from mooring.cli import calling, deploying, importing, keys, records, servers, tenants, tools
+from mooring.cli.failures import explain
+from mooring.cli.running import running
+
+
+def build() -> typer.Typer:
+    app = typer.Typer(
+        name="mooring",
+        help="Host MCP servers for many teams. Set MOORING_URL and MOORING_KEY to steer another installation.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.add_typer(running)
+    app.add_typer(deploying.app)
+    app.add_typer(calling.app)
+    app.add_typer(servers.app)
+    app.add_typer(records.app)
+    for name, group in {
+        "tenants": tenants.group,
+        "keys": keys.group,
+        "servers": servers.group,
+        "tools": tools.group,
+        "import": importing.group,
+    }.items():
+        app.add_typer(group, name=name)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command. Returns 0, 1 for a refusal or a failure, 2 for a command line that makes no sense."""
+    try:
+        result = build()(args=list(arguments), prog_name="mooring", standalone_mode=False)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # noqa: BLE001  # the border: what `explain` does not know is raised again
+        line, code = explain(error, as_json="--json" in arguments)
+        sys.stderr.write(line + "\n")
+        return code
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,67 @@
+"""Where a command does its work: on this machine's data directory, or through another installation's API."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from mooring.cli.failures import UsageError
+
+Row = dict[str, Any]
+
+
+class Backend(Protocol):
+    """One organisation, as the commands see it. Rows have the shapes of the REST API. Raises `mooring.errors`."""
+
+    tenant: str
+    origin: str
+
+    def servers(self) -> list[Row]: ...
+    def server(self, slug: str) -> Row | None: ...
+    def create_server(self, slug: str, *, title: str, is_public: bool) -> Row: ...
+    def make_public(self, slug: str) -> None: ...
+    def tools(self, slug: str) -> list[Row]: ...
+    def replace_draft(self, slug: str, manifest: Row) -> None: ...
+    def set_secret(self, slug: str, name: str, value: str) -> None: ...
+    def missing_secrets(self, slug: str) -> list[str]: ...
+    def variables(self, slug: str) -> dict[str, str]:
+        """Of the channel `live`; empty before the first version."""
+
+    def set_variables(self, slug: str, variables: Mapping[str, str]) -> None: ...
+    def publish(self, slug: str, *, variables: Mapping[str, str], notes: str) -> Row: ...
+    def versions(self, slug: str) -> list[Row]: ...
+    def rollback(self, slug: str, number: str) -> Row: ...
+    def keys(self) -> list[Row]: ...
+    def create_key(
+        self, *, name: str, scopes: Sequence[str], servers: Sequence[str], days: int | None
+    ) -> Row: ...
+    def revoke_key(self, pk: str) -> None: ...
+    def calls(self, *, server: str | None, limit: int) -> list[Row]: ...
+    def audit(self, *, limit: int) -> list[Row]: ...
+
+
+def is_remote() -> bool:
+    return bool(os.environ.get("MOORING_URL") and os.environ.get("MOORING_KEY"))
+
+
+def backend(tenant: str) -> AbstractContextManager[Backend]:
+    """The remote one when MOORING_URL and MOORING_KEY are set, else the local one for `tenant`."""
+    if is_remote():
+        from mooring.cli.remote import connected  # neither side's machinery is loaded for the other
+
+        return connected(os.environ["MOORING_URL"], os.environ["MOORING_KEY"], tenant)
+    if not tenant:
+        raise UsageError("Say which organisation: --tenant SLUG.")
+    start_django()
+    from mooring.cli.local import opened  # needs Django's applications to be loaded
+
+    return opened(tenant)
+
+
+def start_django() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mooring.settings")
+    import django
+
+    django.setup()

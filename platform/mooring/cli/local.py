@@ -1,0 +1,253 @@
+"""This machine's installation, through the same services as the dashboard. Import it after `start_django()`."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from allauth.account.models import EmailAddress
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import transaction
+
+from mooring.accounts.models import User
+from mooring.audit.models import AuditEvent
+from mooring.audit.record import Actor
+from mooring.errors import InvalidInput, NotFound
+from servers import services
+from servers.access import audit_events, calls, get_server, get_version, list_servers
+from servers.models import CallRecord, Channel, Server, Version
+from servers.services.kinds import TOOL
+from tenants.access import Access, get_key, list_keys, operator_access
+from tenants.models import ApiKey, Membership, Tenant
+from tenants.services import KEY_LIFETIME, create_key, create_tenant, revoke_key
+
+Row = dict[str, Any]
+
+
+@contextmanager
+def opened(tenant: str) -> Iterator[Local]:
+    with operator_access(tenant, operator()) as access:
+        yield Local(access)
+
+
+def operator() -> Actor:
+    """Whoever is signed in to this machine."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        name = f"user {os.getuid()}"
+    return Actor("cli", str(os.getuid()), f"{name} on {socket.gethostname()}")
+
+
+class Local:
+    """See `mooring.cli.backend.Backend`."""
+
+    def __init__(self, access: Access) -> None:
+        self.access, self.tenant, self.origin = access, access.tenant.slug, settings.ORIGIN
+
+    # ---- servers -----------------------------------------------------------------------------------------
+    def servers(self) -> list[Row]:
+        return [self._server_row(server) for server in list_servers(self.access)]
+
+    def server(self, slug: str) -> Row | None:
+        try:
+            return self._server_row(get_server(self.access, slug))
+        except NotFound:
+            return None
+
+    def create_server(self, slug: str, *, title: str, is_public: bool) -> Row:
+        server = services.create_server(
+            self.access.tenant, slug=slug, title=title, is_public=is_public, actor=self.access.actor
+        )
+        return self._server_row(server)
+
+    def make_public(self, slug: str) -> None:
+        services.update_server(self._server(slug), actor=self.access.actor, is_public=True)
+
+    def tools(self, slug: str) -> list[Row]:
+        return [TOOL.definition_of(tool) for tool in self._server(slug).tools.all()]
+
+    def replace_draft(self, slug: str, manifest: Row) -> None:
+        services.replace_draft(self._server(slug), manifest, actor=self.access.actor)
+
+    def set_secret(self, slug: str, name: str, value: str) -> None:
+        services.set_secret(self._server(slug), name=name, value=value, actor=self.access.actor)
+
+    def missing_secrets(self, slug: str) -> list[str]:
+        return services.missing_secrets(self._server(slug))
+
+    def variables(self, slug: str) -> dict[str, str]:
+        live = Channel.objects.filter(server=self._server(slug), name="live").first()
+        return dict(live.variables) if live else {}
+
+    def set_variables(self, slug: str, variables: Mapping[str, str]) -> None:
+        services.set_variables(
+            self._server(slug), channel="live", variables=variables, actor=self.access.actor
+        )
+
+    # ---- versions ----------------------------------------------------------------------------------------
+    def publish(self, slug: str, *, variables: Mapping[str, str], notes: str) -> Row:
+        server = self._server(slug)
+        version = services.publish(server, actor=self.access.actor, notes=notes, variables=variables)
+        return _version_row(version, _channels(server))
+
+    def versions(self, slug: str) -> list[Row]:
+        server = self._server(slug)
+        channels = _channels(server)
+        return [_version_row(version, channels) for version in server.versions.defer("manifest")]
+
+    def rollback(self, slug: str, number: str) -> Row:
+        server = self._server(slug)
+        version = get_version(self.access, server, number)
+        services.rollback(server, version, actor=self.access.actor)
+        return _version_row(version, _channels(server))
+
+    # ---- keys and records --------------------------------------------------------------------------------
+    def keys(self) -> list[Row]:
+        slugs = {str(pk): slug for pk, slug in Server.objects.values_list("id", "slug")}
+        return [_key_row(key, slugs) for key in list_keys(self.access).order_by("-created_at", "-id")]
+
+    def create_key(
+        self, *, name: str, scopes: Sequence[str], servers: Sequence[str], days: int | None
+    ) -> Row:
+        found = [get_server(self.access, slug) for slug in servers]
+        issued = create_key(
+            self.access.tenant,
+            name=name,
+            user=_first_owner(self.access.tenant),
+            actor=self.access.actor,
+            scopes=scopes,
+            servers=[str(server.id) for server in found],
+            lifetime=KEY_LIFETIME if days is None else timedelta(days=days),
+        )
+        slugs = {str(server.id): server.slug for server in found}
+        return _key_row(issued.row, slugs) | {"secret": issued.secret}
+
+    def revoke_key(self, pk: str) -> None:
+        revoke_key(get_key(self.access, pk), actor=self.access.actor)
+
+    def calls(self, *, server: str | None, limit: int) -> list[Row]:
+        records = calls(self.access, self._server(server) if server else None)
+        return [_call_row(record) for record in records[:limit]]
+
+    def audit(self, *, limit: int) -> list[Row]:
+        return [_event_row(event) for event in audit_events(self.access)[:limit]]
+
+    def _server(self, slug: str) -> Server:
+        return get_server(self.access, slug)
+
+    def _server_row(self, server: Server) -> Row:
+        live = Channel.objects.filter(server=server, name="live").values_list("version__number", flat=True)
+        return {
+            "slug": server.slug,
+            "title": server.title,
+            "description": server.description,
+            "is_public": server.is_public,
+            "live": live.first(),
+            "endpoint": f"{self.origin}/t/{self.tenant}/{server.slug}/mcp",
+            "created_at": server.created_at.isoformat(),
+            "changed_at": server.changed_at.isoformat(),
+        }
+
+
+# ---- organisations, which only the machine's own operator makes --------------------------------------------
+def make_tenant(slug: str, *, owner: str, password: str, name: str) -> tuple[Tenant, bool]:
+    """Make an organisation and, when there is none by that address, its owner, able to sign in at once.
+
+    Returns it and whether the user is new; the password of one who was there stays.
+    """
+    try:
+        validate_email(owner)
+    except ValidationError:
+        raise InvalidInput(f"{owner[:100]!r} is not an e-mail address.") from None
+    with transaction.atomic():
+        user, is_new = _user(owner, password)
+        tenant = create_tenant(slug, name=name or slug, owner=user, actor=operator())
+    return tenant, is_new
+
+
+def _user(email: str, password: str) -> tuple[User, bool]:
+    user = User.objects.filter(email=email.lower()).first()
+    is_new = user is None
+    user = user or User.objects.create_user(email, password)
+    EmailAddress.objects.update_or_create(
+        user=user, email=user.email, defaults={"verified": True, "primary": True}
+    )
+    return user, is_new
+
+
+def _first_owner(tenant: Tenant) -> User:
+    owners = Membership.objects.select_related("user").filter(tenant=tenant, role="owner")
+    first: Membership | None = owners.order_by("created_at", "id").first()
+    if first is None:
+        raise NotFound("The organisation has no owner whose key this could be.")
+    return first.user
+
+
+# ---- rows --------------------------------------------------------------------------------------------------
+def _channels(server: Server) -> dict[str, Any]:
+    return dict(server.channels.values_list("name", "version_id"))
+
+
+def _version_row(version: Version, channels: Mapping[str, Any]) -> Row:
+    return {
+        "number": version.number,
+        "digest": version.digest,
+        "notes": version.notes,
+        "author": version.author,
+        "created_at": version.created_at.isoformat(),
+        "retired_at": version.retired_at and version.retired_at.isoformat(),
+        "channels": sorted(name for name, served in channels.items() if served == version.id),
+    }
+
+
+def _key_row(key: ApiKey, slugs: Mapping[str, str]) -> Row:
+    times = ("created_at", "expires_at", "revoked_at", "last_used_at")
+    return {
+        "id": str(key.id),
+        "name": key.name,
+        "prefix": key.prefix,
+        "user": key.user.email,
+        "scopes": key.scopes,
+        "servers": sorted(slugs.get(server, server) for server in key.servers),
+        "state": key.state,
+    } | {name: value.isoformat() if (value := getattr(key, name)) else None for name in times}
+
+
+def _call_row(record: CallRecord) -> Row:
+    names = (
+        "request_id method subject version channel client revision status code duration_us request_bytes "
+        "answer_bytes"
+    ).split()
+    return {
+        "id": str(record.id),
+        "time": record.time.isoformat(),
+        "server": record.server_slug,
+        "principal": {
+            "kind": record.principal_kind,
+            "id": record.principal_id,
+            "name": record.principal_name,
+        },
+    } | {name: getattr(record, name) for name in names}
+
+
+def _event_row(event: AuditEvent) -> Row:
+    return {
+        "sequence": event.sequence,
+        "time": event.time.isoformat(),
+        "action": event.action,
+        "actor": {"kind": event.actor_kind, "id": event.actor_id, "name": event.actor_name},
+        "target": {"kind": event.target_kind, "id": event.target_id, "name": event.target_name},
+        "before": event.before,
+        "after": event.after,
+        "ip": event.ip,
+        "request_id": event.request_id,
+        "hash": event.hash,
+    }

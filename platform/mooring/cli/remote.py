@@ -1,0 +1,179 @@
+"""The REST API of an installation somewhere, over nothing but the standard library."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from mooring.cli.failures import Refused, Unreachable, UsageError
+from mooring.ids import uuid7
+
+Row = dict[str, Any]
+TIMEOUT_SECONDS = 60
+_PAGE = 200
+
+
+@contextmanager
+def connected(origin: str, key: str, tenant: str) -> Iterator[Remote]:
+    remote = Remote(origin.rstrip("/"), key)
+    remote.enter(tenant)
+    yield remote
+
+
+class Remote:
+    """See `mooring.cli.backend.Backend`."""
+
+    def __init__(self, origin: str, key: str) -> None:
+        self.origin, self.key, self.tenant = origin, key, ""
+
+    def enter(self, tenant: str) -> None:
+        """Ask whose key this is; refuse another organisation than the one that was named."""
+        me = self._get("tenant")
+        self.tenant, self.permissions = str(me["slug"]), frozenset(me["permissions"])
+        if tenant and tenant != self.tenant:
+            raise UsageError(f"MOORING_KEY belongs to {self.tenant!r}, not to {tenant!r}.")
+
+    # ---- servers -----------------------------------------------------------------------------------------
+    def servers(self) -> list[Row]:
+        return list(self._pages("servers"))
+
+    def server(self, slug: str) -> Row | None:
+        try:
+            return self._get(_server(slug))
+        except Refused as refusal:
+            if refusal.answered == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
+    def create_server(self, slug: str, *, title: str, is_public: bool) -> Row:
+        return self._send("POST", "servers", {"slug": slug, "title": title, "is_public": is_public})
+
+    def make_public(self, slug: str) -> None:
+        self._send("PATCH", _server(slug), {"is_public": True})
+
+    def tools(self, slug: str) -> list[Row]:
+        return list(self._pages(_server(slug, "tools")))
+
+    def replace_draft(self, slug: str, manifest: Row) -> None:
+        self._send("PUT", _server(slug, "draft"), manifest)
+
+    def set_secret(self, slug: str, name: str, value: str) -> None:
+        self._send("PUT", _server(slug, "secrets", name), {"value": value})
+
+    def missing_secrets(self, slug: str) -> list[str]:
+        return list(self._get(_server(slug, "secrets"))["missing"])
+
+    def variables(self, slug: str) -> dict[str, str]:
+        channels = self._pages(_server(slug, "channels"))
+        return next((dict(row["variables"]) for row in channels if row["name"] == "live"), {})
+
+    def set_variables(self, slug: str, variables: Mapping[str, str]) -> None:
+        self._send("PUT", _server(slug, "channels", "live", "variables"), {"variables": dict(variables)})
+
+    # ---- versions ----------------------------------------------------------------------------------------
+    def publish(self, slug: str, *, variables: Mapping[str, str], notes: str) -> Row:
+        body = {"notes": notes, "variables": dict(variables)}
+        return self._send("POST", _server(slug, "versions"), body)
+
+    def versions(self, slug: str) -> list[Row]:
+        return list(self._pages(_server(slug, "versions")))
+
+    def rollback(self, slug: str, number: str) -> Row:
+        return self._send("POST", _server(slug, "rollback"), {"version": number})
+
+    # ---- keys and records --------------------------------------------------------------------------------
+    def keys(self) -> list[Row]:
+        return list(self._pages("keys"))
+
+    def create_key(
+        self, *, name: str, scopes: Sequence[str], servers: Sequence[str], days: int | None
+    ) -> Row:
+        body: Row = {"name": name, "scopes": list(scopes), "servers": list(servers)}
+        return self._send("POST", "keys", body | ({} if days is None else {"days": days}))
+
+    def revoke_key(self, pk: str) -> None:
+        self._send("DELETE", f"keys/{quote(pk, safe='')}")
+
+    def calls(self, *, server: str | None, limit: int) -> list[Row]:
+        return list(self._pages("calls", limit, **({"server": server} if server else {})))
+
+    def audit(self, *, limit: int) -> list[Row]:
+        return list(self._pages("audit", limit))
+
+    # ---- the wire ----------------------------------------------------------------------------------------
+    def _pages(self, path: str, limit: int | None = None, **query: str) -> Iterator[Row]:
+        left, cursor = limit, ""
+        while left is None or left > 0:
+            wanted = query | {"limit": str(_PAGE if left is None else min(left, _PAGE))}
+            page = self._get(f"{path}?{urlencode(wanted | ({'cursor': cursor} if cursor else {}))}")
+            yield from page["data"]
+            left = None if left is None else left - len(page["data"])
+            cursor = page["next"]
+            if not cursor:
+                return
+
+    def _get(self, path: str) -> Row:
+        return self._request("GET", path, None, {})
+
+    def _send(self, method: str, path: str, body: Row | None = None) -> Row:
+        return self._request(method, path, body, {"Idempotency-Key": str(uuid7())})
+
+    def _request(self, method: str, path: str, body: Row | None, headers: dict[str, str]) -> Row:
+        sent = {"Authorization": f"Bearer {self.key}", "Accept": "application/json", **headers}
+        data = None if body is None else json.dumps(body).encode()
+        if data is not None:
+            sent["Content-Type"] = "application/json"
+        connection = connection_to(self.origin)
+        try:
+            connection.request(method, f"{urlsplit(self.origin).path}/api/v1/{path}", data, sent)
+            answer = connection.getresponse()
+            return _understood(self.origin, answer.status, answer.read())
+        except (OSError, http.client.HTTPException) as error:
+            raise no_answer(self.origin, error) from None
+        finally:
+            connection.close()
+
+
+def connection_to(origin: str) -> http.client.HTTPConnection:
+    """Never follows a redirect, so that the key goes nowhere else. Raises `UsageError` for what is no address."""
+    url = urlsplit(origin)
+    try:
+        host, port = url.hostname, url.port
+    except ValueError:
+        host, port = None, None
+    if url.scheme not in {"http", "https"} or not host:
+        raise UsageError(f"{origin!r} is not an address. Write it like https://mooring.example.com.")
+    if url.scheme == "http":
+        return http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
+    return http.client.HTTPSConnection(
+        host, port, timeout=TIMEOUT_SECONDS, context=ssl.create_default_context()
+    )
+
+
+def no_answer(origin: str, error: Exception) -> Unreachable:
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return Unreachable(f"{origin} does not answer: {reason}. Is it running?")
+
+
+def _understood(origin: str, status: int, raw: bytes) -> Row:
+    try:
+        answer = json.loads(raw) if raw else {}
+    except ValueError:
+        answer = None
+    if isinstance(answer, dict) and status < HTTPStatus.BAD_REQUEST and status >= HTTPStatus.OK:
+        if status < HTTPStatus.MULTIPLE_CHOICES:
+            return answer
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if not isinstance(error, dict):
+        raise Unreachable(f"{origin} answered {status} and nothing this command understands. Check MOORING_URL.")
+    raise Refused(error["message"], status=status, code=error["code"], data=error.get("data") or {})
+
+
+def _server(slug: str, *rest: str) -> str:
+    return "/".join(["servers", *(quote(part, safe="") for part in (slug, *rest))])

@@ -1,0 +1,155 @@
+"""What to paste into each client to connect it. Pure: a name and a URL in, texts out."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode
+
+KEY = "YOUR_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One client: what to do in a sentence, what to paste, and a link that does it where there is one."""
+
+    id: str
+    name: str
+    text: str
+    code: str
+    link: str = ""
+
+
+def clients(name: str, url: str, *, needs_key: bool) -> list[Client]:
+    """`name` is the server's slug; it becomes the name under which the client knows the server."""
+    makers = (
+        _claude_code, _claude_desktop, _cursor, _vscode, _codex, _python, _typescript, _curl,
+    )  # fmt: skip
+    return [make(name, url, needs_key) for make in makers]
+
+
+def _headers(needs_key: bool, key: str = KEY) -> dict[str, dict[str, str]]:
+    return {"headers": {"Authorization": f"Bearer {key}"}} if needs_key else {}
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2)
+
+
+def _claude_code(name: str, url: str, needs_key: bool) -> Client:
+    header = f' \\\n  --header "Authorization: Bearer {KEY}"' if needs_key else ""
+    return Client(
+        "claude-code",
+        "Claude Code",
+        "Run this in a terminal, then type /mcp in Claude Code to see the server.",
+        f"claude mcp add --transport http {name} {url}{header}",
+    )
+
+
+def _claude_desktop(name: str, url: str, needs_key: bool) -> Client:
+    # A space inside an argument is lost on Windows, so the header's value travels in a variable.
+    arguments = ["-y", "mcp-remote", url]
+    entry: dict[str, object] = {"command": "npx", "args": arguments}
+    if needs_key:
+        arguments += ["--header", "Authorization:${AUTH_HEADER}"]
+        entry["env"] = {"AUTH_HEADER": f"Bearer {KEY}"}
+    return Client(
+        "claude-desktop",
+        "Claude Desktop",
+        "Open Settings, Developer, Edit Config; add this and restart the application. It needs Node.js.",
+        _json({"mcpServers": {name: entry}}),
+    )
+
+
+def _cursor(name: str, url: str, needs_key: bool) -> Client:
+    entry = {"url": url} | _headers(needs_key)
+    config = base64.b64encode(json.dumps(entry).encode()).decode()
+    return Client(
+        "cursor",
+        "Cursor",
+        "Install it by the link, or put this into ~/.cursor/mcp.json.",
+        _json({"mcpServers": {name: entry}}),
+        "cursor://anysphere.cursor-deeplink/mcp/install?" + urlencode({"name": name, "config": config}),
+    )
+
+
+def _vscode(name: str, url: str, needs_key: bool) -> Client:
+    entry = {"type": "http", "url": url} | _headers(needs_key, "${input:mooring-key}")
+    whole: dict[str, object] = {"servers": {name: entry}}
+    asked = {"type": "promptString", "id": "mooring-key", "description": "API key", "password": True}
+    if needs_key:
+        whole = {"inputs": [asked]} | whole
+    linked = {"name": name} | entry | ({"inputs": [asked]} if needs_key else {})
+    return Client(
+        "vscode",
+        "VS Code",
+        "Install it by the link, or put this into .vscode/mcp.json. VS Code asks for the key once and keeps it safe."
+        if needs_key
+        else "Install it by the link, or put this into .vscode/mcp.json.",
+        _json(whole),
+        "vscode:mcp/install?" + quote(json.dumps(linked), safe=""),
+    )
+
+
+def _codex(name: str, url: str, needs_key: bool) -> Client:
+    lines = [f"[mcp_servers.{name}]", f'url = "{url}"']
+    if needs_key:
+        lines.append(f'bearer_token_env_var = "{_variable(name)}"')
+    text = "Put this into ~/.codex/config.toml."
+    if needs_key:
+        text += f" Codex reads the key from the environment: export {_variable(name)}={KEY}"
+    return Client("codex", "Codex", text, "\n".join(lines))
+
+
+def _variable(name: str) -> str:
+    return re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_") + "_KEY"
+
+
+def _python(_name: str, url: str, needs_key: bool) -> Client:
+    target = f'"{url}"'
+    before, imports = "", "from mcp import Client\n"
+    if needs_key:
+        imports = "import httpx2\nfrom mcp import Client\nfrom mcp.client.streamable_http import streamable_http_client\n"
+        before = f'    http = httpx2.AsyncClient(headers={{"Authorization": "Bearer {KEY}"}})\n'
+        target = f'streamable_http_client("{url}", http_client=http)'
+    return Client(
+        "python",
+        "Python",
+        "pip install mcp (version 2)",
+        f"import asyncio\n\n{imports}\n\nasync def main():\n{before}    async with Client({target}) as client:\n"
+        "        tools = await client.list_tools()\n        print([tool.name for tool in tools.tools])\n\n\n"
+        "asyncio.run(main())",
+    )
+
+
+def _typescript(_name: str, url: str, needs_key: bool) -> Client:
+    options = f', {{\n  requestInit: {{ headers: {{ Authorization: "Bearer {KEY}" }} }},\n}}' if needs_key else ""
+    return Client(
+        "typescript",
+        "TypeScript",
+        "npm install @modelcontextprotocol/sdk",
+        'import { Client } from "@modelcontextprotocol/sdk/client/index.js";\n'
+        'import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";\n\n'
+        f'const transport = new StreamableHTTPClientTransport(new URL("{url}"){options});\n'
+        'const client = new Client({ name: "my-program", version: "1.0.0" });\n'
+        "await client.connect(transport);\n\n"
+        "const { tools } = await client.listTools();\n"
+        "console.log(tools.map((tool) => tool.name));",
+    )
+
+
+def _curl(_name: str, url: str, needs_key: bool) -> Client:
+    header = f'  -H "Authorization: Bearer {KEY}" \\\n' if needs_key else ""
+    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}}
+    return Client(
+        "curl",
+        "curl",
+        "One request lists the tools.",
+        f"curl {url} \\\n{header}"
+        '  -H "Content-Type: application/json" -H "Accept: application/json, text/event-stream" \\\n'
+        '  -H "MCP-Protocol-Version: 2026-07-28" -H "Mcp-Method: tools/list" \\\n'
+        f"  -d '{json.dumps(body)}'",
+    )

@@ -1,0 +1,166 @@
+"""Forms about servers as a whole: made, imported, described, published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django import forms
+from django.core.files.uploadedfile import UploadedFile
+
+from mooring.dashboard.forms.organisation import SlugForm
+from mooring.dashboard.forms.widgets import Code
+from servers.models import Server
+
+MAX_DOCUMENT = 5 * 1024 * 1024
+
+
+class ServerForm(SlugForm):
+    field_order = ("name", "slug", "description", "is_public")
+
+    description = forms.CharField(
+        required=False, max_length=2_000, widget=forms.Textarea({"rows": 2}), help_text="What callers can do with it."
+    )
+    is_public = forms.BooleanField(
+        required=False, label="Public", help_text="Anybody may call it without a key. You can change this later."
+    )
+
+
+class DescribeForm(forms.Form):
+    title = forms.CharField(max_length=120)
+    description = forms.CharField(required=False, max_length=2_000, widget=forms.Textarea({"rows": 3}))
+    instructions = forms.CharField(
+        required=False,
+        max_length=20_000,
+        widget=forms.Textarea({"rows": 6}),
+        help_text="Sent to every client: when and how to use the server's tools.",
+    )
+    is_public = forms.BooleanField(
+        required=False, label="Public", help_text="Anybody may call it without a key, and its connect page is public."
+    )
+
+
+class DocumentForm(forms.Form):
+    """A document from one of three places."""
+
+    url = forms.URLField(
+        required=False,
+        label="Address of the document",
+        max_length=2_000,
+        assume_scheme="https",
+        widget=forms.URLInput({"placeholder": "https://api.example.com/openapi.json"}),
+    )
+    file = forms.FileField(required=False, label="Or a file", help_text="JSON or YAML, at most 5 MB.")
+    document = forms.CharField(
+        required=False, label="Or paste it", strip=False, widget=Code(10), help_text="OpenAPI 3.0 or 3.1."
+    )
+
+    def clean_file(self) -> str:
+        return text_of(self.cleaned_data.get("file"))
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        given = [name for name in ("url", "file", "document") if cleaned.get(name)]
+        if not given and not self.errors:
+            raise forms.ValidationError("Give an address, choose a file or paste the document.")
+        if len(given) > 1:
+            raise forms.ValidationError("Give the document in one of the three ways, not in several.")
+        if len(cleaned.get("document", "")) > MAX_DOCUMENT:
+            self.add_error("document", "A document may be 5 MB long. This one is longer.")
+        return cleaned
+
+    @property
+    def source_name(self) -> str:
+        """What the import is called until its document has been read."""
+        file = self.files.get("file")
+        return str((file and file.name) or self.cleaned_data["url"] or "pasted document")[:200]
+
+
+def text_of(file: UploadedFile | None) -> str:
+    """The text of an uploaded file. Raises `ValidationError` for a huge one and for one that is not UTF-8."""
+    if file is None:
+        return ""
+    if (file.size or 0) > MAX_DOCUMENT:
+        raise forms.ValidationError("A document may be 5 MB long. This one is longer.")
+    try:
+        return str(file.read().decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise forms.ValidationError("This file is not text in UTF-8.") from None
+
+
+class ApplyForm(forms.Form):
+    """What of an imported document becomes tools, and where."""
+
+    which = forms.ChoiceField(
+        choices=[("all", "Every operation"), ("some", "Only those chosen below")],
+        initial="all",
+        widget=forms.RadioSelect,
+        label="Operations",
+    )
+    into = forms.ChoiceField(label="Put the tools into", help_text="An existing server's draft is replaced.")
+    name = forms.CharField(required=False, max_length=120, widget=forms.TextInput({"data-proposes": ""}))
+    slug = forms.CharField(
+        required=False,
+        max_length=63,
+        label="Name in URLs",
+        widget=forms.TextInput({"data-slug": "", "spellcheck": "false"}),
+    )
+
+    def __init__(self, *args: Any, servers: Iterable[Server], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        new = [("", "a new server")]
+        self.fields["into"].required = False
+        self.fields["into"].choices = new + [(server.slug, f"{server.title} ({server.slug})") for server in servers]  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        if not cleaned.get("into"):
+            for name in ("name", "slug"):
+                if not cleaned.get(name) and name not in self.errors:
+                    self.add_error(name, "A new server needs this.")
+        return cleaned
+
+
+class PublishForm(forms.Form):
+    number = forms.CharField(
+        max_length=40, label="Version", widget=forms.TextInput({"autocomplete": "off", "spellcheck": "false"})
+    )
+    notes = forms.CharField(
+        required=False,
+        max_length=5_000,
+        widget=forms.Textarea({"rows": 3, "placeholder": "What changed, for the people who use it"}),
+    )
+
+
+class ManifestForm(forms.Form):
+    file = forms.FileField(required=False, help_text="A manifest as JSON or YAML, as exported here.")
+    document = forms.CharField(required=False, label="Or paste it", strip=False, widget=Code(12))
+
+    def clean_file(self) -> str:
+        return text_of(self.cleaned_data.get("file"))
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        if not self.errors and bool(cleaned.get("file")) == bool(cleaned.get("document")):
+            raise forms.ValidationError("Choose a file or paste the manifest.")
+        return cleaned
+
+    @property
+    def text(self) -> str:
+        return str(self.cleaned_data["file"] or self.cleaned_data["document"])
+
+
+class SecretForm(forms.Form):
+    name = forms.CharField(max_length=64, widget=forms.TextInput({"autocomplete": "off", "spellcheck": "false"}))
+    value = forms.CharField(
+        max_length=10_000,
+        strip=False,
+        widget=forms.PasswordInput({"autocomplete": "new-password"}),
+        help_text="Sealed at once; nobody can read it here again.",
+    )
+
+
+class VariableForm(forms.Form):
+    name = forms.CharField(max_length=64, widget=forms.TextInput({"spellcheck": "false"}))
+    default = forms.CharField(required=False, max_length=2_000, widget=forms.TextInput({"spellcheck": "false"}))
+    description = forms.CharField(required=False, max_length=2_000)

@@ -1,0 +1,37 @@
+"""The request as the dashboard's views see it, and where it came from."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from django.conf import settings
+from django.http import HttpRequest
+from django_htmx.middleware import HtmxDetails
+
+from mooring.accounts.models import User
+from tenants.access import Access
+
+
+class PageRequest(HttpRequest):
+    """A signed-in person's request. `access` is there once a `tenant_page` has been entered."""
+
+    user: User
+    htmx: HtmxDetails
+    access: Access
+
+
+def address_of(request: HttpRequest) -> str:
+    """The client's address: the last one that a proxy of ours wrote down, else the socket's."""
+    peer = str(request.META.get("REMOTE_ADDR") or "")
+    hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
+    trusted: int = settings.TRUSTED_PROXIES
+    return hops[-trusted][:45] if 0 < trusted <= len(hops) else peer
+
+
+def is_from_this_machine(request: HttpRequest) -> bool:
+    """True only for a direct connection over loopback; one through a proxy may come from anywhere."""
+    forwarded = "X-Forwarded-For" in request.headers or "Forwarded" in request.headers
+    try:
+        return not forwarded and ipaddress.ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback
+    except ValueError:
+        return False

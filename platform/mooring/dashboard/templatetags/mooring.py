@@ -1,0 +1,155 @@
+"""Small things templates draw: icons, sparklines, figures with units."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.conf import settings
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+
+from mooring.dashboard.drawing import ICONS, points
+
+register = template.Library()
+
+_WIDTH, _HEIGHT = 96, 24
+
+
+@register.simple_tag
+def icon(name: str, css: str = "") -> SafeString:
+    """An inline drawing that takes the colour of the text around it; hidden from screen readers."""
+    return format_html(
+        '<svg class="{}" viewBox="0 0 24 24" width="20" height="20" fill="none" stroke="currentColor" stroke-width="1.8"'
+        ' stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">{}</svg>',
+        css,
+        mark_safe(ICONS[name]),  # our own drawings, never input
+    )
+
+
+@register.simple_tag
+def sparkline(values: Sequence[float], label: str) -> SafeString:
+    """A line without axes. `label` says in words what it shows."""
+    css = "" if any(values) else "flat"
+    return format_html(
+        '<svg class="spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">'
+        '<polyline class="{}" points="{}"/></svg>',
+        _WIDTH,
+        _HEIGHT,
+        label,
+        css,
+        points(values, _WIDTH, _HEIGHT),
+    )
+
+
+@register.filter(name="bytes")
+def as_bytes(value: int) -> str:
+    if value < 1_000:
+        return f"{value} B"
+    if value < 1_000_000:
+        return f"{value / 1_000:.1f} kB"
+    return f"{value / 1_000_000:.1f} MB"
+
+
+@register.filter
+def ms(microseconds: float | None) -> str:
+    """A duration in microseconds with three digits that matter."""
+    if microseconds is None:
+        return "–"
+    value = microseconds / 1_000
+    if value < 10:
+        return f"{value:.2f} ms"
+    if value < 1_000:
+        return f"{value:.0f} ms"
+    return f"{value / 1_000:.1f} s"
+
+
+@register.filter
+def count(value: int | None) -> str:
+    """1234 → 1,234; 48210 → 48.2k: short enough for a table."""
+    if value is None:
+        return "–"
+    if value < 10_000:
+        return f"{value:,}"
+    return f"{value / 1_000:.1f}k" if value < 1_000_000 else f"{value / 1_000_000:.1f}M"
+
+
+@register.filter
+def percent(share: float | None) -> str:
+    if share is None:
+        return "–"
+    return f"{share * 100:.2f}%" if 0 < share < 0.01 else f"{share * 100:.1f}%" if share else "0%"
+
+
+@register.filter
+def ago(moment: datetime | None) -> str:
+    """How long ago, in one unit; the exact time belongs into the element's title."""
+    if moment is None:
+        return "never"
+    seconds = (timezone.now() - moment).total_seconds()
+    if seconds < 0:
+        return _future(-seconds)
+    if seconds < 45:
+        return "just now"
+    return f"{_span(seconds)} ago"
+
+
+def _future(seconds: float) -> str:
+    return f"in {_span(seconds)}"
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86_400 * 365, "year"), (86_400 * 30, "month"), (86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= size * 0.99:
+            number = round(seconds / size)
+            return f"{number} {unit}{'' if number == 1 else 's'}"
+    return "a minute"
+
+
+@register.filter
+def stamp(moment: datetime | None) -> str:
+    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+@register.filter
+def pretty(value: Any) -> str:
+    """A JSON value over several lines."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+@register.filter
+def may(permissions: frozenset[str], permission: str) -> bool:
+    return permission in permissions
+
+
+@register.filter
+def item(mapping: dict[str, Any], key: str) -> Any:
+    return mapping.get(key)
+
+
+@register.simple_tag
+def endpoint(tenant: str, server: str) -> str:
+    """The URL that clients connect to."""
+    return f"{settings.ORIGIN}/t/{tenant}/{server}/mcp"
+
+
+@register.simple_tag(takes_context=True)
+def query(context: template.Context, **changes: Any) -> str:
+    """The page's query string with some fields changed; empty ones are left out."""
+    fields = context["request"].GET.copy()
+    for name, value in changes.items():
+        if value in (None, ""):
+            fields.pop(name, None)
+        else:
+            fields[name] = str(value)
+    return f"?{fields.urlencode()}" if fields else "?"
+
+
+@register.simple_tag(takes_context=True)
+def here(context: template.Context, section: str) -> SafeString:
+    """`aria-current` for the menu entry of the section the page belongs to."""
+    return mark_safe('aria-current="page"') if context.get("section") == section else mark_safe("")

@@ -1,0 +1,35 @@
+"""Which function does which kind of work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from mooring.jobs.models import Job
+
+
+class Progress(Protocol):
+    def __call__(self, text: str, percent: int, /) -> None:
+        """Show how far the work is. Raises `LeaseLost` when somebody else does it meanwhile: stop then."""
+
+
+# Runs outside any scope and more than once when its worker dies, so what it does must be repeatable.
+Work = Callable[["Job", Progress], dict[str, Any]]
+_works: dict[str, Work] = {}
+
+
+def register(kind: str) -> Callable[[Work], Work]:
+    """Decorate the function that does jobs of this kind; what it returns becomes the job's result."""
+
+    def add(work: Work) -> Work:
+        if _works.setdefault(kind, work) is not work:
+            raise ValueError(f"Two functions want to do {kind!r}.")
+        return work
+
+    return add
+
+
+def work_of(kind: str) -> Work:
+    """Raises `LookupError` for a kind this process has not been taught."""
+    return _works[kind]

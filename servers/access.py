@@ -1,0 +1,141 @@
+"""The only way interface code reaches something of a tenant's servers.
+
+Missing, deleted and foreign things answer alike (`NotFound`), and so do servers a limited key does not name; a
+member without the permission gets `Forbidden`. All of it runs inside the tenant's scope.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TypeVar
+
+from django.db.models import QuerySet
+
+from mooring.audit.models import AuditEvent
+from mooring.errors import Forbidden, NotFound
+from servers.models import (
+    CallRecord,
+    DraftRow,
+    Import,
+    Prompt,
+    Resource,
+    ResourceTemplate,
+    Server,
+    Tool,
+    Version,
+)
+from tenants.access import Access
+from tenants.slugs import SLUG
+
+_Row = TypeVar("_Row", bound=DraftRow)
+
+
+def list_servers(access: Access) -> QuerySet[Server]:
+    """Servers that are not deleted, by slug; for a limited key only those it names."""
+    access.require("servers:read")
+    servers: QuerySet[Server] = Server.objects.filter(tenant=access.tenant, deleted_at__isnull=True)
+    if access.servers is not None:
+        servers = servers.filter(id__in=access.servers)
+    return servers.order_by("slug")
+
+
+def require_all_servers(access: Access) -> None:
+    """Refuse keys limited to some servers what concerns the whole organisation, such as making a server."""
+    if access.servers is not None:
+        raise Forbidden("This key is limited to some servers. Use a key for all servers of the organisation.")
+
+
+def get_server(access: Access, slug: str, permission: str = "servers:read") -> Server:
+    access.require(permission)
+    server: Server | None = None
+    if SLUG.fullmatch(slug):
+        server = Server.objects.filter(tenant=access.tenant, slug=slug, deleted_at__isnull=True).first()
+    if server is None or (access.servers is not None and str(server.id) not in access.servers):
+        raise NotFound("There is no server by that name.")
+    return server
+
+
+def get_tool(
+    access: Access, server: Server, name_or_id: str | uuid.UUID, permission: str = "servers:read"
+) -> Tool:
+    """The draft's tool by its name or, when no tool has that name, by its id."""
+    access.require(permission)
+    tools = Tool.objects.filter(tenant=access.tenant, server=server)
+    name = str(name_or_id)
+    tool: Tool | None = None if "\x00" in name else tools.filter(name=name).first()
+    return tool or _row(Tool, access, server, name_or_id, "tool")
+
+
+def get_resource(
+    access: Access, server: Server, row: str | uuid.UUID, permission: str = "servers:read"
+) -> Resource:
+    access.require(permission)
+    return _row(Resource, access, server, row, "resource")
+
+
+def get_template(
+    access: Access, server: Server, row: str | uuid.UUID, permission: str = "servers:read"
+) -> ResourceTemplate:
+    access.require(permission)
+    return _row(ResourceTemplate, access, server, row, "resource template")
+
+
+def get_prompt(
+    access: Access, server: Server, row: str | uuid.UUID, permission: str = "servers:read"
+) -> Prompt:
+    access.require(permission)
+    return _row(Prompt, access, server, row, "prompt")
+
+
+def get_version(access: Access, server: Server, number: str) -> Version:
+    access.require("servers:read")
+    version: Version | None = None
+    if "\x00" not in number:
+        version = Version.objects.filter(tenant=access.tenant, server=server, number=number).first()
+    if version is None:
+        raise NotFound("There is no version by that number.")
+    return version
+
+
+def get_import(access: Access, row: str | uuid.UUID, permission: str = "servers:write") -> Import:
+    access.require(permission)
+    require_all_servers(access)
+    known = _uuid(row)
+    found: Import | None = known and Import.objects.filter(tenant=access.tenant, id=known).first()
+    if found is None:
+        raise NotFound("There is no such import.")
+    return found
+
+
+def calls(access: Access, server: Server | None = None) -> QuerySet[CallRecord]:
+    """Recorded calls, newest first; for a limited key only those of its servers."""
+    access.require("calls:read")
+    records: QuerySet[CallRecord] = CallRecord.objects.filter(tenant=access.tenant)
+    if access.servers is not None:
+        records = records.filter(server_id__in=access.servers)
+    return records if server is None else records.filter(server_id=server.id)
+
+
+def audit_events(access: Access) -> QuerySet[AuditEvent]:
+    """What was changed and by whom, newest first."""
+    access.require("audit:read")
+    require_all_servers(access)
+    events: QuerySet[AuditEvent] = AuditEvent.objects.filter(tenant=access.tenant)
+    return events
+
+
+def _row(model: type[_Row], access: Access, server: Server, row: str | uuid.UUID, what: str) -> _Row:
+    known = _uuid(row)
+    found: _Row | None = (
+        known and model.objects.filter(tenant=access.tenant, server=server, id=known).first()
+    ) or None
+    if found is None:
+        raise NotFound(f"There is no such {what}.")
+    return found
+
+
+def _uuid(value: str | uuid.UUID) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(str(value))
+    except ValueError:
+        return None

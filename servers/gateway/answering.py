@@ -1,0 +1,46 @@
+"""Sending one complete answer."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+
+from servers.gateway.request import Send
+
+GZIP_FROM = 8 * 1024
+JSON = (b"content-type", b"application/json")
+TEXT = (b"content-type", b"text/plain; charset=utf-8")
+NO_STORE = (b"cache-control", b"no-store")
+Header = tuple[bytes, bytes]
+
+
+async def send_answer(
+    send: Send,
+    status: int,
+    body: bytes,
+    headers: Sequence[Header] = (),
+    *,
+    kind: Header = JSON,
+    accepted: Mapping[str, str] | None = None,
+) -> None:
+    """Send status, headers and body; JSON over 8 KB is compressed when the client takes gzip."""
+    extra: tuple[Header, ...] = ()
+    if len(body) > GZIP_FROM and accepted is not None and takes_gzip(accepted.get("accept-encoding", "")):
+        body = zlib.compress(body, 1, wbits=31)
+        extra = ((b"content-encoding", b"gzip"), (b"vary", b"accept-encoding"))
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [kind, (b"content-length", str(len(body)).encode()), NO_STORE, *extra, *headers],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+def takes_gzip(accept_encoding: str) -> bool:
+    for part in accept_encoding.split(","):
+        name, _, weight = part.strip().partition(";")
+        if name.strip().lower() in {"gzip", "*"}:
+            return weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False

@@ -1,0 +1,235 @@
+"""The data plane's ASGI application: Streamable HTTP of every revision on one URL per server."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+from django.conf import settings
+
+from mooring.errors import MooringError, NotFound, Unauthenticated, Unavailable
+from servers.gateway import dispatch, refusals
+from servers.gateway.answering import JSON, TEXT, Header, send_answer
+from servers.gateway.request import Disconnected, Receive, Scope, Send, read_body, wanted_headers
+from servers.pipeline import metrics
+from servers.pipeline.admit import admit
+from servers.pipeline.authenticate import admit_principal, authenticate
+from servers.pipeline.call import Call
+from servers.pipeline.directory import Directory, Endpoint
+from servers.pipeline.journal import Journal
+from servers.pipeline.principals import Principal
+from servers.pipeline.record import record
+from servers.protocol import envelope as envelopes
+from servers.protocol.errors import ProtocolError
+from servers.protocol.tokens import Sealer
+from tenants.quotas import Quotas
+
+log = structlog.get_logger(__name__)
+
+_PATH = re.compile(
+    r"/t/([a-z0-9][a-z0-9-]{0,62})/([a-z0-9][a-z0-9-]{0,62})(?:@([A-Za-z0-9][A-Za-z0-9.+-]{0,62}))?/mcp"
+)
+_METADATA = "/.well-known/oauth-protected-resource"
+
+
+@dataclass(slots=True)
+class Plane:
+    """What a running gateway works with; made when the process starts."""
+
+    directory: Directory
+    journal: Journal
+    quotas: Quotas
+    sealer: Sealer
+
+
+class Gateway:
+    """`plane` is set by the lifespan; before that every request is answered with 503."""
+
+    def __init__(self) -> None:
+        self.plane: Plane | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        metrics.active.inc()
+        try:
+            await self._serve(scope, receive, send)
+        except Disconnected:
+            pass  # nobody is left to answer
+        finally:
+            metrics.active.dec()
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        headers, duplicated = wanted_headers(scope["headers"])
+        is_metadata = path.startswith(_METADATA)
+        match = _PATH.fullmatch(path[len(_METADATA) :] if is_metadata else path)
+        if headers.get("host", "") not in settings.HOSTS:
+            return await _plain(send, refusals.Misdirected("This host name is not served here."))
+        if match is None or self.plane is None:
+            return await _plain(send, NotFound() if match is None else _starting())
+        call = Call(match[1], match[2], match[3] or "", headers, (scope.get("client") or ("",))[0])
+        call.duplicated = duplicated
+        if is_metadata:
+            return await _send_metadata(self.plane, call, send, scope["method"])
+        if scope["method"] == "GET" and _wants_page(headers):
+            where = f"/s/{call.tenant_slug}/{call.server_slug}".encode()
+            return await send_answer(send, 303, b"", [(b"location", where)], kind=TEXT)
+        await _Exchange(self.plane, call, scope["method"], receive, send).run()
+        return None
+
+
+class _Exchange:
+    """One HTTP request from its head to its answer."""
+
+    def __init__(self, plane: Plane, call: Call, verb: str, receive: Receive, send: Send) -> None:
+        self.plane = plane
+        self.call = call
+        self.verb = verb
+        self.receive = receive
+        self.send = send
+        self.body = b""
+        self.slot = ""
+
+    async def run(self) -> None:
+        """The one place where errors of a call become answers."""
+        call = self.call
+        try:
+            status, body, headers = await self._answer()
+            kind = JSON
+        except ProtocolError as error:
+            call.status, call.code = "refused", error.reason
+            status, body, headers, kind = refusals.of_protocol(error, **self._terms())
+        except MooringError as error:
+            call.status, call.code = "refused", error.reason
+            status, body, headers, kind = refusals.of_domain(
+                error, **self._terms(), challenge=_metadata_url(call)
+            )
+        except (Disconnected, asyncio.CancelledError):
+            call.status, call.code = "refused", "cancelled"
+            self._note()
+            raise
+        except Exception:  # the border: whatever else is raised is a bug, and is answered without its text
+            log.exception("gateway.failed", request_id=call.request_id)
+            call.status, call.code = "refused", "internal"
+            status, body, headers, kind = refusals.of_bug(**self._terms())
+        finally:
+            if self.slot:
+                self.plane.quotas.release(self.slot)
+        call.answer_bytes = len(body)
+        self._note()
+        headers = [*headers, (b"x-request-id", call.request_id.encode())]
+        await send_answer(self.send, status, body, headers, kind=kind, accepted=call.headers)
+
+    def _terms(self) -> refusals.Terms:
+        call = self.call
+        identifier: int | str | None = None
+        if call.envelope is not None:
+            identifier = None if call.envelope.id is msgspec.UNSET else call.envelope.id
+        elif self.body:
+            identifier = envelopes.readable_id(self.body)
+        return {
+            "revision": call.revision or refusals.revision_of(call.headers),
+            "request": identifier,
+            "request_id": call.request_id,
+        }
+
+    def _note(self) -> None:
+        call = self.call
+        if call.principal is None:
+            metrics.refusals.labels(call.code).inc()
+            return
+        began = time.perf_counter()
+        record(call, self.plane.journal)
+        ended = time.perf_counter()
+        metrics.recording.observe(ended - began)
+        metrics.count(call.method, call.status, ended - call.started)
+
+    async def _answer(self) -> tuple[int, bytes, list[Header]]:
+        endpoint, principal = await self._enter()
+        if self.verb == "DELETE":
+            return await dispatch.end(self.call, endpoint, principal, self.plane.directory, self.plane.sealer)
+        if self.verb != "POST":
+            raise refusals.NotAllowed("Send messages with POST.")
+        _check_media(self.call.headers)
+        self.body = await read_body(self.receive, self.call.headers, endpoint.facts.limits.request_bytes)
+        self.call.request_bytes = len(self.body)
+        envelope = self.call.envelope = envelopes.read(self.body)
+        self.call.method = str(envelope.method)
+        began = time.perf_counter()
+        self.slot = await admit(
+            self.call, endpoint, principal, quotas=self.plane.quotas, journal=self.plane.journal
+        )
+        metrics.admitting.observe(time.perf_counter() - began)
+        return await dispatch.answer(
+            self.call, envelope, endpoint, principal, self.plane.directory, self.plane.sealer, self.receive
+        )
+
+    async def _enter(self) -> tuple[Endpoint, Principal]:
+        call, directory = self.call, self.plane.directory
+        _check_origin(call.headers)
+        key = (call.tenant_slug, call.server_slug)
+        kept = directory.endpoints.peek(key)
+        endpoint = kept[0] if kept is not None else await directory.endpoint(*key)
+        principal = admit_principal(call, endpoint, await authenticate(call, directory))
+        if endpoint is None:
+            raise Unauthenticated("This endpoint needs a key.")  # admit_principal has raised already
+        call.endpoint, call.principal = endpoint, principal
+        metrics.authenticating.observe(time.perf_counter() - call.started)
+        return endpoint, principal
+
+
+def _check_origin(headers: Mapping[str, str]) -> None:
+    origin = headers.get("origin")
+    if origin is not None and origin != settings.ORIGIN:
+        raise refusals.BadOrigin("Requests from this origin are not allowed.")
+
+
+def _check_media(headers: Mapping[str, str]) -> None:
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise refusals.UnsupportedMedia("Send the message as Content-Type: application/json.")
+    accept = headers.get("accept", "*/*")
+    if "application/json" not in accept and "*/*" not in accept and "application/*" not in accept:
+        raise refusals.NotAcceptable("Accept must name application/json and text/event-stream.")
+
+
+def _wants_page(headers: Mapping[str, str]) -> bool:
+    accept = headers.get("accept", "")
+    return "text/html" in accept and "text/event-stream" not in accept
+
+
+def _metadata_url(call: Call) -> str:
+    selector = f"@{call.selector}" if call.selector else ""
+    return f"{settings.ORIGIN}{_METADATA}/t/{call.tenant_slug}/{call.server_slug}{selector}/mcp"
+
+
+async def _send_metadata(plane: Plane, call: Call, send: Send, verb: str) -> None:
+    """RFC 9728. Private and missing endpoints answer alike; a public one needs no token, so it has none."""
+    if verb != "GET":
+        return await _plain(send, refusals.NotAllowed("This document is read with GET."))
+    endpoint = await plane.directory.endpoint(call.tenant_slug, call.server_slug)
+    if endpoint is not None and endpoint.facts.is_public and not call.is_draft:
+        return await _plain(send, NotFound("This server is public; it asks for no token."))
+    resource = _metadata_url(call).replace(_METADATA, "", 1)
+    document = {
+        "resource": resource,
+        "bearer_methods_supported": ["header"],
+        "scopes_supported": ["servers:call"],
+    }
+    allow_all = [(b"access-control-allow-origin", b"*")]
+    return await send_answer(send, 200, msgspec.json.encode(document), allow_all)
+
+
+async def _plain(send: Send, error: MooringError) -> None:
+    await send_answer(send, error.status, error.message.encode(), kind=TEXT)
+
+
+def _starting() -> Unavailable:
+    return Unavailable("Starting. Try again in a moment.")
+
+
+gateway = Gateway()

@@ -1,0 +1,197 @@
+"""From a message to its answer: which era it is of, and which method it calls."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import msgspec
+
+from mooring.errors import NotFound
+from servers.gateway import sessions
+from servers.gateway.answering import Header
+from servers.gateway.request import Disconnected, Receive, until_disconnected
+from servers.pipeline import answers, metrics, tools
+from servers.pipeline.call import Call
+from servers.pipeline.directory import Directory, Endpoint
+from servers.pipeline.loading import LIVE
+from servers.pipeline.principals import Principal
+from servers.pipeline.snapshot import Snapshot
+from servers.protocol import handshake, modern
+from servers.protocol.content import call_result
+from servers.protocol.envelope import Envelope
+from servers.protocol.revisions import MODERN
+from servers.protocol.tokens import Sealer
+from servers.runtimes.base import Outcome
+
+Answer = tuple[int, bytes, list[Header]]
+Json = dict[str, Any]
+ACCEPTED: Answer = (202, b"", [])
+# How long a client may keep a list without asking again, in milliseconds.
+LIST_TTL = 30_000
+
+
+async def answer(
+    call: Call,
+    envelope: Envelope,
+    endpoint: Endpoint,
+    principal: Principal,
+    directory: Directory,
+    sealer: Sealer,
+    receive: Receive,
+) -> Answer:
+    if modern.is_modern(envelope, call.headers):
+        call.revision = MODERN
+        modern.check(envelope, call.headers, call.duplicated)
+        if not envelope.is_request:
+            return ACCEPTED
+        call.client = modern.client_name(modern.meta_of(envelope))
+        snapshot = await _snapshot(call, endpoint, directory)
+        result = await _result(call, snapshot, endpoint, directory, sealer, receive)
+        cache = {"ttlMs": 0 if call.is_draft else LIST_TTL, "cacheScope": _scope_of(endpoint, principal)}
+        modern.complete(result, server=snapshot.info, method=call.method, cache=cache)
+        return 200, _encoded(envelope, result), []
+    if envelope.method == "initialize":
+        return await _initialize(call, envelope, endpoint, principal, directory, sealer)
+    return await _in_session(call, envelope, endpoint, principal, directory, sealer, receive)
+
+
+async def end(
+    call: Call, endpoint: Endpoint, principal: Principal, directory: Directory, sealer: Sealer
+) -> Answer:
+    """DELETE ends a handshake session."""
+    call.method = "session/end"
+    session = await sessions.current_session(call, endpoint, principal, directory=directory, sealer=sealer)
+    call.revision, call.client = session.revision, session.client
+    await sessions.end_session(session, endpoint, directory)
+    return 200, b"", []
+
+
+async def _initialize(
+    call: Call,
+    envelope: Envelope,
+    endpoint: Endpoint,
+    principal: Principal,
+    directory: Directory,
+    sealer: Sealer,
+) -> Answer:
+    token, session = sessions.open_session(call, envelope, endpoint, principal, sealer)
+    call.revision, call.client = session.revision, session.client
+    snapshot = await _snapshot(call, endpoint, directory)
+    result = sessions.initialized(session, snapshot)
+    return 200, _encoded(envelope, result), [(b"mcp-session-id", token.encode())]
+
+
+async def _in_session(
+    call: Call,
+    envelope: Envelope,
+    endpoint: Endpoint,
+    principal: Principal,
+    directory: Directory,
+    sealer: Sealer,
+    receive: Receive,
+) -> Answer:
+    session = await sessions.current_session(call, endpoint, principal, directory=directory, sealer=sealer)
+    call.revision, call.client = session.revision, session.client
+    handshake.check_version_header(call.headers, session.revision)
+    if not envelope.is_request:
+        return ACCEPTED
+    handshake.check_method(envelope)
+    if call.method == "ping":
+        return 200, _encoded(envelope, {}), []
+    if call.method == "logging/setLevel":
+        await sessions.set_level(session, call.params.get("level"), endpoint, directory)
+        return 200, _encoded(envelope, {}), []
+    snapshot = await _snapshot(call, endpoint, directory)
+    # A handshake client that hangs up has not cancelled, so its call is not watched (specification, transports).
+    result = await _result(call, snapshot, endpoint, directory, sealer, None)
+    return 200, _encoded(envelope, result), []
+
+
+async def _snapshot(call: Call, endpoint: Endpoint, directory: Directory) -> Snapshot:
+    selector = call.selector or LIVE
+    kept = endpoint.snapshots.peek(selector)
+    snapshot = kept[0] if kept is not None else await directory.snapshot(endpoint, selector)
+    if snapshot is None:
+        raise NotFound(_nothing_published(selector), code="version_not_found")
+    call.snapshot = snapshot
+    return snapshot
+
+
+def _nothing_published(selector: str) -> str:
+    if selector == LIVE:
+        return "This server has not published a version yet."
+    return f"This server has no channel or version {selector!r}."
+
+
+def _scope_of(endpoint: Endpoint, principal: Principal) -> str:
+    return "public" if endpoint.facts.is_public and principal.kind == "anonymous" else "private"
+
+
+async def _result(
+    call: Call,
+    snapshot: Snapshot,
+    endpoint: Endpoint,
+    directory: Directory,
+    sealer: Sealer,
+    receive: Receive | None,
+) -> Json:
+    method, params = call.method, call.params
+    if method == "tools/call":
+        return await _call_tool(call, snapshot, endpoint, receive)
+    if method in answers.LISTS:
+        return await answers.listed(
+            method, params, snapshot, call.revision, endpoint=endpoint, directory=directory, sealer=sealer
+        )
+    if method == "resources/read":
+        call.subject = str(params.get("uri", ""))
+        return answers.read_resource(params, snapshot, call.revision)
+    if method == "prompts/get":
+        call.subject = str(params.get("name", ""))
+        return answers.get_prompt(params, snapshot)
+    if method == "completion/complete":
+        return answers.completed(params, snapshot)
+    return modern.discovered(snapshot.instructions)
+
+
+async def _call_tool(call: Call, snapshot: Snapshot, endpoint: Endpoint, receive: Receive | None) -> Json:
+    params = call.params
+    call.subject = str(params.get("name", ""))
+    tool = tools.resolve(params, snapshot)
+    arguments = tools.arguments_of(params)
+    if call.revision == MODERN:
+        tools.check_mirrored(tool, arguments, call.headers)
+    outcome = tools.validated(tool, arguments)
+    if outcome is None:
+        began = time.perf_counter()
+        work = tools.run(
+            tool, arguments, answer_bytes=endpoint.facts.limits.answer_bytes, request_id=call.request_id
+        )
+        if receive is None or tool.binding.is_immediate:
+            outcome = await work
+        else:
+            outcome = await _unless_disconnected(work, receive)
+        metrics.running.observe(time.perf_counter() - began)
+    if outcome.is_error:
+        call.status, call.code = "error", outcome.failure or "tool_error"
+    return call_result(outcome, tool.output_schema, call.revision)
+
+
+async def _unless_disconnected(work: Any, receive: Receive) -> Outcome:
+    """Run until done, or cancel when the client goes: on this revision that is the cancellation signal."""
+    running = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(until_disconnected(receive))
+    try:
+        await asyncio.wait({running, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            raise Disconnected
+        outcome: Outcome = running.result()
+        return outcome
+    finally:
+        running.cancel()
+        watching.cancel()
+
+
+def _encoded(envelope: Envelope, result: Json) -> bytes:
+    return msgspec.json.encode({"jsonrpc": "2.0", "id": envelope.id, "result": result})

@@ -1,0 +1,90 @@
+"""Reading an ASGI request: the headers that matter, and a body under a limit and a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any
+
+from mooring.errors import ClientError, TooLarge
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+BODY_SECONDS = 30.0
+_WANTED = frozenset(
+    {
+        b"accept",
+        b"accept-encoding",
+        b"authorization",
+        b"content-length",
+        b"content-type",
+        b"host",
+        b"mcp-method",
+        b"mcp-name",
+        b"mcp-protocol-version",
+        b"mcp-session-id",
+        b"origin",
+    }
+)
+
+
+class Disconnected(Exception):
+    """The client went away before its request was complete."""
+
+
+def wanted_headers(raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], frozenset[str]]:
+    """Headers we use, by lower-case name, and the names of those that came more than once."""
+    found: dict[str, str] = {}
+    duplicated: set[str] = set()
+    for name, value in raw:
+        if name in _WANTED or name.startswith(b"mcp-param-"):
+            text = name.decode("latin-1")
+            if text in found:
+                duplicated.add(text)
+            found[text] = value.decode("latin-1").strip(" \t")
+    return found, frozenset(duplicated)
+
+
+async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
+    """Raises `TooLarge` (413), `ClientError` 408 for a body that dribbles in, and `Disconnected`."""
+    declared = headers.get("content-length", "")
+    if declared.isdigit() and int(declared[:20]) > limit:
+        raise _too_large(limit)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _collected(receive, limit)
+    except TimeoutError:
+        raise SlowBody(f"The body did not arrive within {BODY_SECONDS:g} s.") from None
+
+
+async def _collected(receive: Receive, limit: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        if not message.get("more_body"):
+            return b"".join((*parts, part)) if parts else part
+        parts.append(part)
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {limit} bytes.", limit=limit)
+
+
+class SlowBody(ClientError):
+    code = "slow_body"
+    status = 408
+
+
+async def until_disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

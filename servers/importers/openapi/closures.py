@@ -1,0 +1,163 @@
+"""Making a converted schema self-contained: what it refers to goes into it, or into its `$defs`, within bounds."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from servers.importers.openapi.conversion import ANYTHING
+from servers.importers.openapi.findings import LeaveOut
+from servers.importers.openapi.keywords import ANNOTATIONS, SCHEMA_LISTS, SCHEMA_MAPS, SCHEMAS
+
+MAX_REFERENCES = 6  # steps from reference to reference; what lies deeper is cut
+INLINE_BYTES = 200  # leaves no larger than this are written out up to
+INLINE_TIMES = 4  # this many times, for clients that read `$defs` badly
+KEEP_TEXTS_TO = 2  # levels that keep descriptions when a schema is too large
+KEEP_LEVELS = 4  # levels that stay at all when it is still too large
+PREFIX = "#/$defs/"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A converted schema that others refer to, and the names it refers to itself."""
+
+    name: str
+    schema: dict[str, Any]
+    uses: Counter[str]
+    size: int
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A self-contained schema. `was_cut` tells that parts of it accept anything, to keep it small."""
+
+    schema: dict[str, Any]
+    was_cut: bool
+
+
+def size(schema: object) -> int:
+    """Bytes of JSON."""
+    return len(msgspec.json.encode(schema))
+
+
+def close(
+    root: dict[str, Any], uses: Mapping[str, int], definition: Callable[[str], Definition], *, limit: int
+) -> Whole:
+    """`root` with everything it refers to, in about `limit` bytes. Circles stay circles inside `$defs`.
+
+    Raises `LeaveOut` when the root alone is far larger, or when `definition` does.
+    """
+    gathered = _gather(root, uses, definition, limit)
+    schema = gathered.written_out(root)
+    was_cut = bool(gathered.cut)
+    if size(schema) > limit * 1.5:
+        schema, was_cut = _reduced(schema, limit), True
+    return Whole(schema, was_cut)
+
+
+def _gather(
+    root: dict[str, Any], uses: Mapping[str, int], definition: Callable[[str], Definition], limit: int
+) -> _Gathered:
+    """Breadth first, so that what is near the arguments is kept."""
+    gathered = _Gathered({}, {}, Counter(uses))
+    room = limit - size(root)
+    waiting = deque((name, 1) for name in uses)
+    while waiting:
+        name, steps = waiting.popleft()
+        if name in gathered.kept or name in gathered.cut:
+            continue
+        part = definition(name)
+        if steps > MAX_REFERENCES or part.size > room:
+            gathered.cut[name] = _stub(part)
+            continue
+        room -= part.size
+        gathered.kept[name] = part
+        gathered.uses.update(part.uses)
+        waiting += ((onward, steps + 1) for onward in part.uses)
+    return gathered
+
+
+def _stub(part: Definition) -> dict[str, Any]:
+    kind = part.schema.get("type")
+    return {"description": f"{part.name}. {ANYTHING}"} | ({"type": kind} if kind else {})
+
+
+@dataclass(frozen=True)
+class _Gathered:
+    kept: dict[str, Definition]
+    cut: dict[str, dict[str, Any]]
+    uses: Counter[str]
+
+    def written_out(self, root: dict[str, Any]) -> dict[str, Any]:
+        schema = self._expand(root)
+        shared = {name: self._expand(self.kept[name].schema) for name in sorted(self.kept) if not self._is_inline(name)}
+        return schema | ({"$defs": shared} if shared else {})
+
+    def _is_inline(self, name: str) -> bool:
+        """What is used once cannot be part of a circle that the root reaches, so this ends."""
+        times, part = self.uses[name], self.kept[name]
+        return times == 1 or (not part.uses and part.size <= INLINE_BYTES and times <= INLINE_TIMES)
+
+    def _expand(self, schema: dict[str, Any]) -> dict[str, Any]:
+        result = _mapped(schema, self._expand)
+        reference = schema.get("$ref")
+        if not isinstance(reference, str):
+            return result
+        name = reference.removeprefix(PREFIX)
+        if name in self.cut:
+            return _beside(self.cut[name], result)
+        if self._is_inline(name):
+            return _beside(self._expand(self.kept[name].schema), result)
+        return result
+
+
+def _beside(target: dict[str, Any], referring: dict[str, Any]) -> dict[str, Any]:
+    """The target in the place of a `$ref`, with what stood beside the `$ref`."""
+    siblings = {keyword: value for keyword, value in referring.items() if keyword != "$ref"}
+    if ANNOTATIONS.issuperset(siblings):
+        return target | siblings
+    return {**siblings, "allOf": [target, *siblings.get("allOf", ())]}
+
+
+def _mapped(schema: dict[str, Any], change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    """A copy with `change` applied to each direct subschema; values that only look like schemas stay."""
+    result = dict(schema)
+    for keyword in (*SCHEMA_MAPS, "$defs"):
+        if keyword in schema:
+            result[keyword] = {name: change(part) for name, part in schema[keyword].items()}
+    for keyword in SCHEMA_LISTS:
+        if keyword in schema:
+            result[keyword] = [change(part) for part in schema[keyword]]
+    for keyword in SCHEMAS:
+        if isinstance(schema.get(keyword), dict):
+            result[keyword] = change(schema[keyword])
+    return result
+
+
+def _reduced(schema: dict[str, Any], limit: int) -> dict[str, Any]:
+    schema = _without_texts(schema, KEEP_TEXTS_TO)
+    if size(schema) > limit:
+        schema = _shallow({k: v for k, v in schema.items() if k != "$defs"}, KEEP_LEVELS)
+    if (bytes_left := size(schema)) > 4 * limit:
+        raise LeaveOut(
+            f"The schema of its arguments takes {bytes_left // 1024:,} KB even when shortened, which no client can use. "
+            "Write this tool by hand with the arguments you need."
+        )
+    return schema
+
+
+def _without_texts(schema: dict[str, Any], levels: int) -> dict[str, Any]:
+    kept = schema if levels > 0 else {k: v for k, v in schema.items() if k not in ("description", "title", "examples")}
+    return _mapped(kept, lambda part: _without_texts(part, levels - 1))
+
+
+def _shallow(schema: dict[str, Any], levels: int) -> dict[str, Any]:
+    """Without anything deeper than `levels`, and without references, whose targets are gone."""
+    if levels == 0 or "$ref" in schema:
+        kind = schema.get("type")
+        return {"description": ANYTHING} | ({"type": kind} if kind else {})
+    return _mapped(schema, lambda part: _shallow(part, levels - 1))

@@ -1,0 +1,100 @@
+"""Sealed values that travel through clients: handshake sessions and list cursors. Never a credential."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import time
+import uuid
+from typing import Any
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from servers.protocol.revisions import SUPPORTED
+
+SESSION_SECONDS = 7 * 24 * 3600
+MAX_TOKEN = 512
+
+
+class InvalidToken(ValueError):
+    """Not ours, for another purpose, tampered with, or expired."""
+
+
+class Session(msgspec.Struct, array_like=True, frozen=True):
+    """A handshake session (DESIGN 4): who opened it, on which server, speaking which revision."""
+
+    nonce: bytes
+    revision: str
+    capabilities: int
+    principal: str
+    server: uuid.UUID
+    expires: int
+    client: str = ""
+
+
+class Cursor(msgspec.Struct, array_like=True, frozen=True):
+    """Where the next page of a list begins. It is pinned to the version that the first page came from."""
+
+    server: uuid.UUID
+    version: str
+    kind: str
+    offset: int
+
+
+class Sealer:
+    """Seals and opens values under keys derived from the installation's secret, one a purpose."""
+
+    def __init__(self, secret: str) -> None:
+        self._session = _key(secret, b"mooring session v1")
+        self._cursor = _key(secret, b"mooring cursor v1")
+
+    def new_session(
+        self, *, revision: str, capabilities: int, principal: str, server: uuid.UUID, client: str
+    ) -> tuple[str, Session]:
+        session = Session(
+            os.urandom(16),
+            revision,
+            capabilities,
+            principal,
+            server,
+            int(time.time()) + SESSION_SECONDS,
+            client.encode()[:80].decode(errors="ignore"),
+        )
+        return _seal(self._session, session), session
+
+    def open_session(self, token: str) -> Session:
+        session: Session = _open(self._session, token, Session)
+        if session.expires < time.time() or session.revision not in SUPPORTED:
+            raise InvalidToken("The session has ended.")
+        return session
+
+    def cursor(self, cursor: Cursor) -> str:
+        return _seal(self._cursor, cursor)
+
+    def open_cursor(self, token: str) -> Cursor:
+        cursor: Cursor = _open(self._cursor, token, Cursor)
+        return cursor
+
+
+def _key(secret: str, purpose: bytes) -> AESGCM:
+    return AESGCM(HKDF(hashes.SHA256(), 32, None, purpose).derive(secret.encode()))
+
+
+def _seal(key: AESGCM, value: Any) -> str:
+    nonce = os.urandom(12)
+    return base64.urlsafe_b64encode(nonce + key.encrypt(nonce, msgspec.msgpack.encode(value), None)).decode()
+
+
+def _open(key: AESGCM, token: str, kind: Any) -> Any:
+    if len(token) > MAX_TOKEN:
+        raise InvalidToken("Too long.")
+    try:
+        raw = base64.urlsafe_b64decode(token.encode("ascii"))
+        return msgspec.msgpack.decode(key.decrypt(raw[:12], raw[12:], None), type=kind)
+    except (binascii.Error, UnicodeEncodeError, InvalidTag, msgspec.MsgspecError, ValueError):
+        raise InvalidToken("Not one of ours.") from None

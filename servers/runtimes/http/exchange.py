@@ -1,0 +1,136 @@
+"""One request to an upstream and its answer, within time, size and the upstream's limits."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+
+import aiohttp
+from multidict import CIMultiDictProxy
+
+from servers.runtimes.breaker import Verdict
+from servers.runtimes.http.request import Request
+from servers.runtimes.upstreams import Unavailable, Upstream, Visit
+
+_REPEATABLE = frozenset({"GET", "HEAD"})
+_PAUSE = (0.01, 0.1)
+# Enough of an error's body for the 2,000 characters that are shown of it.
+_ERROR_BYTES = 16 * 1024
+# aiohttp writes a content type of its own on a POST without a body, unless told not to.
+_NO_CONTENT_TYPE = ("Content-Type",)
+
+
+class CallFailed(Exception):
+    """No answer to map. `failure` is the code for the record, the text is for the caller and tells no address."""
+
+    def __init__(self, failure: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.failure = failure
+        self.sentence = sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+
+async def exchange(
+    upstream: Upstream, method: str, request: Request, *, deadline: float, limit: int
+) -> Answer:
+    """Send `request` and read at most `limit` bytes, counted after decompression, until `deadline` (loop's clock).
+
+    Raises CallFailed. A GET or HEAD whose connection failed before any answer is sent once more, as long as
+    the upstream's budget of retries lasts.
+    """
+    try:
+        async with asyncio.timeout_at(deadline) as time_limit, upstream.visit() as visit:
+            try:
+                return await _visited(upstream, visit, method, request, limit)
+            except asyncio.CancelledError:
+                # A caller who went away says nothing about the upstream; our own limit of time does.
+                visit.verdict = Verdict.FAILED if time_limit.expired() else Verdict.UNKNOWN
+                raise
+    except TimeoutError:
+        raise CallFailed(
+            "upstream_timeout", "The upstream did not answer in time. Try again later."
+        ) from None
+    except Unavailable:
+        raise CallFailed(
+            "upstream_unavailable", "The upstream failed several times in a row. Try again in half a minute."
+        ) from None
+
+
+async def _visited(upstream: Upstream, visit: Visit, method: str, request: Request, limit: int) -> Answer:
+    visit.verdict = Verdict.FAILED
+    try:
+        response = await _sent(upstream, visit, method, request)
+    except (aiohttp.ClientConnectionError, OSError):
+        raise CallFailed(
+            "upstream_unreachable",
+            "The upstream could not be reached. Try again later, or check the address in the tool's settings.",
+        ) from None
+    except (aiohttp.ClientError, ValueError):
+        raise CallFailed("upstream_invalid", "The upstream's answer was not valid HTTP.") from None
+    try:
+        body = await _read(response, limit)
+    except (aiohttp.ClientError, OSError):
+        response.close()
+        raise CallFailed(
+            "upstream_invalid", "The upstream's answer broke off or could not be unpacked."
+        ) from None
+    except BaseException:
+        response.close()
+        raise
+    visit.verdict = Verdict.FAILED if response.status >= 500 else Verdict.SUCCEEDED
+    if body is None:
+        raise CallFailed(
+            "answer_too_large", f"The upstream's answer is larger than {limit:,} bytes, the limit."
+        )
+    return Answer(response.status, response.headers, body)
+
+
+async def _sent(upstream: Upstream, visit: Visit, method: str, request: Request) -> aiohttp.ClientResponse:
+    try:
+        return await _send(upstream.session, method, request)
+    except (aiohttp.ClientConnectionError, OSError):
+        if method not in _REPEATABLE or not visit.take_retry():
+            raise
+    await asyncio.sleep(random.uniform(*_PAUSE))
+    return await _send(upstream.session, method, request)
+
+
+async def _send(session: aiohttp.ClientSession, method: str, request: Request) -> aiohttp.ClientResponse:
+    if request.body is None:
+        return await session.request(
+            method,
+            request.url,
+            headers=request.headers,
+            skip_auto_headers=_NO_CONTENT_TYPE,
+            allow_redirects=False,
+        )
+    return await session.request(
+        method, request.url, headers=request.headers, data=request.body, allow_redirects=False
+    )
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
+    """The body, cut short for an error; None when it is larger than the limit."""
+    content = response.content
+    is_error = response.status >= 300
+    limit = min(limit, _ERROR_BYTES) if is_error else limit
+    # readany gives what the decompressor has let out, 64 KiB and a little at a time: a bomb is never unpacked.
+    body = await content.readany()
+    if len(body) <= limit and content.at_eof():
+        return body
+    chunks = [body]
+    size = len(body)
+    while size <= limit and not content.at_eof():
+        chunks.append(await content.readany())
+        size += len(chunks[-1])
+    if size > limit:
+        response.close()
+        return b"".join(chunks)[:limit] if is_error else None
+    return b"".join(chunks)

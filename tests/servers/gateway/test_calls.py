@@ -1,0 +1,488 @@
+"""The whole way of a call: who may, what is answered, in which revision's words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mooring.scope import tenant_scope
+from servers import services
+from servers.models import Server
+from tenants.services import create_key, revoke_key
+from tests.conftest import World
+from tests.servers.conftest import META, MODERN, GatewayDriver, Reply
+
+HANDSHAKES = ("2025-03-26", "2025-06-18", "2025-11-25")
+MANIFEST: dict[str, Any] = {
+    "mooring": 1,
+    "server": {"title": "Desk", "instructions": "Be kind."},
+    "tools": [
+        {
+            "name": "echo",
+            "title": "Echo",
+            "description": "Says it again",
+            "input_schema": {
+                "type": "object",
+                "properties": {"text": {"type": "string"}},
+                "required": ["text"],
+                "additionalProperties": False,
+            },
+            "annotations": {"readOnlyHint": True},
+            "static": {"kind": "echo"},
+        },
+        {
+            "name": "greet",
+            "input_schema": {
+                "type": "object",
+                "properties": {"name": {"type": "string", "x-mcp-header": "Name"}},
+                "required": ["name"],
+            },
+            "static": {"kind": "text", "text": "Hello {name}"},
+        },
+        {
+            "name": "hidden",
+            "enabled": False,
+            "input_schema": {"type": "object"},
+            "static": {"kind": "echo"},
+        },
+    ],
+    "resources": [
+        {"name": "rules", "uri": "handbook://rules", "mime_type": "text/plain", "text": "No running."},
+        {"name": "dot", "uri": "handbook://dot", "mime_type": "image/png", "blob": "iVBORw0KGgo="},
+    ],
+    "resource_templates": [
+        {
+            "name": "person",
+            "uri_template": "handbook://people/{who}",
+            "text": "{who} works here.",
+            "completions": {"who": ["ann", "anna", "bob"]},
+        }
+    ],
+    "prompts": [
+        {
+            "name": "review",
+            "description": "Review a text",
+            "arguments": [{"name": "topic", "required": True, "completions": ["law", "lore"]}],
+            "messages": [{"role": "user", "text": "Review {topic}."}],
+        }
+    ],
+}
+
+
+@pytest.fixture
+def desk(world: World, gateway: GatewayDriver) -> str:
+    """A published private server; `<tenant>/<server>`."""
+    return published(world, gateway, MANIFEST)
+
+
+def published(world: World, gateway: GatewayDriver, manifest: dict[str, Any], **fields: Any) -> str:
+    with tenant_scope(world.acme.id):
+        server = services.create_server(world.acme, slug="desk", title="Desk", actor=world.actor, **fields)
+        services.replace_draft(server, manifest, actor=world.actor)
+        services.publish(server, actor=world.actor)
+    gateway.settle()
+    return f"{world.acme.slug}/desk"
+
+
+@pytest.fixture
+def key(world: World, key_of: Callable[..., str]) -> str:
+    return key_of(world.acme)
+
+
+def test_a_modern_client_discovers_lists_and_calls(gateway: GatewayDriver, desk: str, key: str) -> None:
+    found = gateway.modern(desk, "server/discover", key=key).result
+    assert found["resultType"] == "complete"
+    assert found["supportedVersions"][0] == MODERN
+    assert found["instructions"] == "Be kind."
+    assert found["_meta"][META + "serverInfo"]["name"] == "desk"
+    listed = gateway.modern(desk, "tools/list", key=key).result
+    assert [tool["name"] for tool in listed["tools"]] == ["echo", "greet"]
+    assert listed["cacheScope"] == "private"
+    assert listed["ttlMs"] >= 0
+    answer = gateway.modern(
+        desk,
+        "tools/call",
+        {"name": "greet", "arguments": {"name": "Ann"}},
+        key=key,
+        headers={"mcp-param-name": "Ann"},
+    ).result
+    assert answer["content"] == [{"type": "text", "text": "Hello Ann"}]
+    assert "ttlMs" not in answer
+
+
+@pytest.mark.parametrize("revision", HANDSHAKES)
+def test_a_handshake_client_opens_a_session_lists_and_calls(
+    gateway: GatewayDriver, desk: str, key: str, revision: str
+) -> None:
+    session = gateway.session(desk, revision, key=key)
+    assert session.opened["protocolVersion"] == revision
+    assert session.opened["serverInfo"]["name"] == "desk"
+    assert session.request("notifications/initialized", identifier=None).status == 202
+    assert session.request("ping").result == {}
+    tools = session.request("tools/list").result["tools"]
+    assert ("title" in tools[0]) is (revision != "2025-03-26")
+    called = session.request("tools/call", {"name": "echo", "arguments": {"text": "hi"}}).result
+    assert "resultType" not in called
+    assert ("structuredContent" in called) is (revision != "2025-03-26")
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered"), [("2026-07-28", "2025-11-25"), ("2024-11-05", "2025-11-25"), ("x", "2025-11-25")]
+)
+def test_a_handshake_never_settles_on_a_revision_without_one(
+    gateway: GatewayDriver, desk: str, key: str, asked: str, answered: str
+) -> None:
+    opened = gateway.legacy(
+        desk,
+        "initialize",
+        {"protocolVersion": asked, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}},
+        key=key,
+    )
+    assert opened.result["protocolVersion"] == answered
+
+
+def test_resources_templates_prompts_and_completion_answer(
+    gateway: GatewayDriver, desk: str, key: str
+) -> None:
+    def ask(method: str, params: dict[str, Any]) -> Any:
+        return gateway.modern(desk, method, params, key=key).result
+
+    assert len(ask("resources/list", {})["resources"]) == 2
+    assert (
+        ask("resources/templates/list", {})["resourceTemplates"][0]["uriTemplate"]
+        == "handbook://people/{who}"
+    )
+    assert ask("resources/read", {"uri": "handbook://rules"})["contents"][0]["text"] == "No running."
+    assert ask("resources/read", {"uri": "handbook://dot"})["contents"][0]["blob"] == "iVBORw0KGgo="
+    assert ask("resources/read", {"uri": "handbook://people/ann"})["contents"][0]["text"] == "ann works here."
+    prompt = ask("prompts/get", {"name": "review", "arguments": {"topic": "law"}})
+    assert prompt["messages"] == [{"role": "user", "content": {"type": "text", "text": "Review law."}}]
+    proposals = ask(
+        "completion/complete",
+        {"ref": {"type": "ref/prompt", "name": "review"}, "argument": {"name": "topic", "value": "l"}},
+    )
+    assert proposals["completion"]["values"] == ["law", "lore"]
+    proposals = ask(
+        "completion/complete",
+        {
+            "ref": {"type": "ref/resource", "uri": "handbook://people/{who}"},
+            "argument": {"name": "who", "value": "an"},
+        },
+    )
+    assert proposals["completion"]["values"] == ["ann", "anna"]
+
+
+def test_a_missing_resource_is_told_in_the_words_of_the_revision(
+    gateway: GatewayDriver, desk: str, key: str
+) -> None:
+    modern = gateway.modern(desk, "resources/read", {"uri": "handbook://none"}, key=key)
+    assert (modern.status, modern.error["code"]) == (400, -32602)
+    assert modern.error["data"]["uri"] == "handbook://none"
+    legacy = gateway.session(desk, "2025-06-18", key=key).request(
+        "resources/read", {"uri": "handbook://none"}
+    )
+    assert (legacy.status, legacy.error["code"]) == (200, -32002)
+
+
+def test_unknown_methods_and_tools_are_refused(gateway: GatewayDriver, desk: str, key: str) -> None:
+    reply = gateway.modern(desk, "tools/destroy", key=key)
+    assert (reply.status, reply.error["code"]) == (404, -32601)
+    reply = gateway.modern(desk, "tools/call", {"name": "nope"}, key=key)
+    assert (reply.status, reply.error["code"]) == (400, -32602)
+    reply = gateway.session(desk, "2025-11-25", key=key).request("tools/call", {"name": "nope"})
+    assert (reply.status, reply.error["code"]) == (200, -32602)
+    reply = gateway.modern(desk, "tools/call", {"name": "hidden"}, key=key)
+    assert reply.error["code"] == -32602
+
+
+def test_arguments_that_do_not_fit_are_an_answer_that_says_why(
+    gateway: GatewayDriver, desk: str, key: str
+) -> None:
+    result = gateway.call(desk, "echo", {"text": 5}, key=key)
+    assert result["isError"] is True
+    assert "text" in result["content"][0]["text"]
+
+
+def without(meta: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in meta.items() if key != META + name}
+
+
+FULL = {META + "protocolVersion": MODERN, META + "clientCapabilities": {}}
+
+
+@pytest.mark.parametrize(
+    ("meta", "headers", "code", "status"),
+    [
+        (without(FULL, "clientCapabilities"), {}, -32602, 400),
+        (without(FULL, "protocolVersion"), {}, -32602, 400),
+        ({}, {"mcp-method": "wrong"}, -32602, 400),
+        (FULL, {"mcp-method": "tools/call"}, -32020, 400),
+        (FULL, {"mcp-method": ""}, -32020, 400),
+        (FULL, {"mcp-protocol-version": ""}, -32020, 400),
+        (FULL, {"mcp-protocol-version": "2025-11-25"}, -32020, 400),
+        (FULL | {META + "protocolVersion": "v999"}, {}, -32020, 400),
+        (FULL | {META + "protocolVersion": "v999"}, {"mcp-protocol-version": "v999"}, -32022, 400),
+        (FULL | {META + "logLevel": "loud"}, {}, -32602, 400),
+    ],
+)
+def test_the_modern_ladder_breaks_at_its_first_broken_rung(
+    gateway: GatewayDriver,
+    desk: str,
+    key: str,
+    meta: dict[str, Any],
+    headers: dict[str, str],
+    code: int,
+    status: int,
+) -> None:
+    reply = gateway.modern(desk, "tools/list", key=key, meta=meta, headers=headers)
+    assert (reply.error["code"], reply.status) == (code, status)
+    assert reply.json["id"] == 1
+
+
+@pytest.mark.parametrize("header", ["Bob", "", "=?base64?!!?=", "=?base64?QW5u"])
+def test_a_mirrored_argument_must_equal_its_header(
+    gateway: GatewayDriver, desk: str, key: str, header: str
+) -> None:
+    reply = gateway.modern(
+        desk,
+        "tools/call",
+        {"name": "greet", "arguments": {"name": "Ann"}},
+        key=key,
+        headers={"mcp-param-name": header},
+    )
+    assert (reply.status, reply.error["code"]) == (400, -32020)
+
+
+def test_a_mirrored_argument_may_come_in_base64(gateway: GatewayDriver, desk: str, key: str) -> None:
+    reply = gateway.modern(
+        desk,
+        "tools/call",
+        {"name": "greet", "arguments": {"name": "Ann"}},
+        key=key,
+        headers={"mcp-param-name": "=?base64?QW5u?="},
+    )
+    assert reply.result["content"][0]["text"] == "Hello Ann"
+
+
+def refusal(gateway: GatewayDriver, at: str, key: str = "", **headers: str) -> Reply:
+    return gateway.modern(at, "tools/list", key=key, headers=headers)
+
+
+def test_without_a_credential_existing_and_missing_endpoints_answer_alike(
+    gateway: GatewayDriver, desk: str, world: World
+) -> None:
+    there = refusal(gateway, desk)
+    names = [f"{world.acme.slug}/nowhere", "nobody-at-all/desk", f"{desk}@9.9.9", f"{desk}@draft"]
+    for at in names:
+        missing = refusal(gateway, at)
+        assert missing.status == there.status == 401
+        challenge = there.headers["www-authenticate"].replace(desk, at)
+        assert missing.headers["www-authenticate"] == challenge
+        assert same(missing) == same(there)
+
+
+def same(reply: Reply) -> dict[str, Any]:
+    body: dict[str, Any] = reply.json
+    del body["error"]["data"]["requestId"]
+    return body
+
+
+def test_a_valid_key_without_the_right_finds_nothing(
+    gateway: GatewayDriver, desk: str, world: World, key_of: Callable[..., str]
+) -> None:
+    foreign = key_of(world.globex)
+    assert refusal(gateway, desk, foreign).status == 404
+    assert refusal(gateway, "nobody/desk", foreign).status == 404
+    assert refusal(gateway, f"{desk}@draft", key_of(world.acme)).status == 404
+    other = key_of(world.acme, servers=["0192f0c0-0000-7000-8000-000000000000"])
+    assert refusal(gateway, desk, other).status == 404
+
+
+@pytest.mark.parametrize("credential", ["moor_" + "a" * 38, "moor_short", "x", "moorplay_zzzz"])
+def test_a_bad_credential_is_refused_even_where_none_is_needed(
+    gateway: GatewayDriver, world: World, credential: str
+) -> None:
+    at = published(world, gateway, MANIFEST, is_public=True)
+    assert refusal(gateway, at).status == 200
+    reply = refusal(gateway, at, credential)
+    assert reply.status == 401
+    assert 'error="invalid_token"' in reply.headers["www-authenticate"]
+
+
+def test_a_public_server_takes_a_foreign_key_for_anonymous(
+    gateway: GatewayDriver, world: World, key_of: Callable[..., str]
+) -> None:
+    at = published(world, gateway, MANIFEST, is_public=True)
+    assert refusal(gateway, at, key_of(world.globex)).status == 200
+    assert refusal(gateway, f"{at}@draft").status == 401
+
+
+def test_a_revoked_key_is_refused_as_soon_as_the_change_is_seen(
+    gateway: GatewayDriver, desk: str, world: World
+) -> None:
+    with tenant_scope(world.acme.id):
+        issued = create_key(world.acme, name="ci", user=world.alice, actor=world.actor)
+    assert refusal(gateway, desk, issued.secret).status == 200
+    with tenant_scope(world.acme.id):
+        revoke_key(issued.row, actor=world.actor)
+    gateway.settle()
+    assert refusal(gateway, desk, issued.secret).status == 401
+
+
+def test_versions_can_be_pinned_and_the_draft_called(
+    gateway: GatewayDriver, desk: str, world: World, key_of: Callable[..., str]
+) -> None:
+    key = key_of(world.acme, scopes=["servers:call", "servers:test"])
+    assert refusal(gateway, f"{desk}@1.0.0", key).status == 200
+    with tenant_scope(world.acme.id):
+        row = Server.objects.filter(slug="desk")[0]
+        services.replace_draft(row, MANIFEST | {"tools": MANIFEST["tools"][:1]}, actor=world.actor)
+    gateway.settle()
+    assert len(gateway.modern(f"{desk}@1.0.0", "tools/list", key=key).result["tools"]) == 2
+    assert len(gateway.modern(f"{desk}@draft", "tools/list", key=key).result["tools"]) == 1
+    assert refusal(gateway, f"{desk}@2.0.0", key).status == 404
+
+
+def test_sessions_belong_to_one_principal_and_server(
+    gateway: GatewayDriver, desk: str, world: World, key: str, key_of: Callable[..., str]
+) -> None:
+    session = gateway.session(desk, "2025-11-25", key=key)
+    assert gateway.legacy(desk, "ping", key=key).status == 400
+    assert session.request("ping", session="nonsense").status == 404
+    assert session.request("ping", key=key_of(world.acme)).status == 404
+    assert len(session.token) <= 512
+    assert session.request("ping", headers={"mcp-protocol-version": "2025-06-18"}).status == 400
+    assert session.request("ping", headers={"mcp-protocol-version": ""}).status == 200
+
+
+def test_an_ended_session_is_unknown(gateway: GatewayDriver, desk: str, key: str) -> None:
+    session = gateway.session(desk, "2025-06-18", key=key)
+    headers = {"authorization": f"Bearer {key}", "mcp-session-id": session.token}
+    assert gateway.send(f"/t/{desk}/mcp", verb="DELETE", headers=headers).status == 200
+    assert session.request("ping").status == 404
+
+
+def test_a_log_level_is_checked_and_kept(gateway: GatewayDriver, desk: str, key: str) -> None:
+    session = gateway.session(desk, "2025-06-18", key=key)
+    assert session.request("logging/setLevel", {"level": "debug"}).result == {}
+    assert session.request("logging/setLevel", {"level": "loud"}).error["code"] == -32602
+
+
+def test_lists_page_with_cursors_that_stay_in_their_version(
+    gateway: GatewayDriver, world: World, key: str
+) -> None:
+    tools = [
+        {"name": f"t{n:03}", "input_schema": {"type": "object"}, "static": {"kind": "echo"}}
+        for n in range(250)
+    ]
+    at = published(world, gateway, MANIFEST | {"tools": tools})
+    first = gateway.modern(at, "tools/list", key=key).result
+    with tenant_scope(world.acme.id):
+        row = Server.objects.filter(slug="desk")[0]
+        services.replace_draft(row, MANIFEST, actor=world.actor)
+        services.publish(row, actor=world.actor)
+    gateway.settle()
+    names = [tool["name"] for tool in first["tools"]]
+    cursor = first["nextCursor"]
+    while cursor:
+        page = gateway.modern(at, "tools/list", {"cursor": cursor}, key=key).result
+        names += [tool["name"] for tool in page["tools"]]
+        cursor = page.get("nextCursor")
+    assert names == [tool["name"] for tool in tools]
+    for bad in ("", "x", first["nextCursor"][:-6] + "AAAAA=", 7):
+        assert gateway.modern(at, "tools/list", {"cursor": bad}, key=key).error["code"] == -32602
+    wrong_list = gateway.modern(at, "prompts/list", {"cursor": first["nextCursor"]}, key=key)
+    assert wrong_list.error["code"] == -32602
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"{", 400),
+        (b"[" * 100_000, 400),
+        (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":' + b'{"a":' * 80 + b"1" + b"}" * 81, 400),
+        (b"[]", 400),
+        (b'[{"jsonrpc":"2.0","id":1,"method":"ping"}]', 400),
+        (b'{"jsonrpc":"2.0","id":null,"method":"ping"}', 400),
+        (b'{"jsonrpc":"2.0","id":1,"result":{}}', 400),
+        (b'{"jsonrpc":"1.0","id":1,"method":"ping"}', 400),
+        (b'{"id":1,"Method":"ping","jsonrpc":"2.0"}', 400),
+        (b'{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"a":1e400}}', 400),
+        (b"\xff\xfe", 400),
+    ],
+)
+@pytest.mark.parametrize("version", ["", "2025-06-18", "2025-11-25", MODERN])
+def test_bad_bodies_are_refused_and_never_answered_with_a_null_id(
+    gateway: GatewayDriver, desk: str, key: str, body: bytes, status: int, version: str
+) -> None:
+    headers = {"authorization": f"Bearer {key}", "mcp-protocol-version": version}
+    reply = gateway.send(f"/t/{desk}/mcp", body, headers=headers)
+    assert reply.status == status
+    assert b'"id":null' not in reply.body
+    if version in {"", "2025-06-18"} and reply.headers["content-type"] == "application/json":
+        assert "id" in reply.json
+
+
+def test_a_body_over_the_limit_is_refused_by_length_and_by_count(
+    gateway: GatewayDriver, desk: str, key: str
+) -> None:
+    headers = {"authorization": f"Bearer {key}"}
+    big = b"x" * (4 * 1024 * 1024 + 1)
+    assert (
+        gateway.send(f"/t/{desk}/mcp", big, headers=headers | {"content-length": str(len(big))}).status == 413
+    )
+    parts = [{"type": "http.request", "body": b"x" * 1024 * 1024, "more_body": True} for _ in range(10)]
+    assert gateway.send(f"/t/{desk}/mcp", more=parts, headers=headers).status == 413
+    assert len(parts) == 5
+
+
+def test_hosts_origins_verbs_and_media_are_checked(gateway: GatewayDriver, desk: str, key: str) -> None:
+    def status(verb: str = "POST", **headers: str) -> int:
+        fields = {"authorization": f"Bearer {key}"} | {n.replace("_", "-"): v for n, v in headers.items()}
+        return gateway.send(f"/t/{desk}/mcp", b"{}", verb=verb, headers=fields).status
+
+    assert status(host="evil.example") == 421
+    assert status(origin="https://evil.example") == 403
+    assert status(origin="null") == 403
+    assert status(origin="http://testserver") == 400
+    assert status("GET") == 405
+    assert status("PUT") == 405
+    assert status(content_type="text/plain") == 415
+    assert status(accept="text/html") == 406
+
+
+def test_a_browser_is_sent_to_the_page_of_any_name(gateway: GatewayDriver) -> None:
+    reply = gateway.send("/t/no-one/nothing/mcp", verb="GET", headers={"accept": "text/html,*/*"})
+    assert (reply.status, reply.headers["location"]) == (303, "/s/no-one/nothing")
+
+
+def test_resource_metadata_answers_alike_for_private_and_missing(gateway: GatewayDriver, desk: str) -> None:
+    path = "/.well-known/oauth-protected-resource/t/{}/mcp"
+    there = gateway.send(path.format(desk), verb="GET").json
+    missing = gateway.send(path.format("no-one/nothing"), verb="GET").json
+    assert there["resource"] == f"http://testserver/t/{desk}/mcp"
+    assert json.dumps(missing).replace("no-one/nothing", desk) == json.dumps(there)
+
+
+def test_large_answers_are_compressed_for_those_who_ask(
+    gateway: GatewayDriver, world: World, key: str
+) -> None:
+    tools = [
+        {
+            "name": f"t{n}",
+            "description": "word " * 50,
+            "input_schema": {"type": "object"},
+            "static": {"kind": "echo"},
+        }
+        for n in range(90)
+    ]
+    at = published(world, gateway, MANIFEST | {"tools": tools})
+    reply = gateway.modern(at, "tools/list", key=key, headers={"accept-encoding": "gzip"})
+    assert reply.headers["content-encoding"] == "gzip"
+    assert len(reply.result["tools"]) == 90
+    plain = gateway.modern(at, "tools/list", key=key, headers={"accept-encoding": "gzip;q=0"})
+    assert "content-encoding" not in plain.headers
