@@ -81,6 +81,11 @@ def problems(validator: Validator, value: object) -> list[str]:
     return found or [_BEYOND_WORDS]
 
 
+def placed_problems(validator: Validator, value: object, most: int = 100) -> list[tuple[str, str]]:
+    """Places such as `tools[2].http`, each with what is wrong there as in `problems`, without the place."""
+    return [_placed(error) for error in islice(validator.iter_errors(value), most)]
+
+
 def place(path: Sequence[str | int]) -> str:
     """A path as people write it: `tools[2].http.url`."""
     written = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
@@ -230,24 +235,29 @@ def _values(value: Any) -> Iterator[Any]:
 
 
 def _phrase(error: jsonschema_rs.ValidationError) -> str:
+    where, what = _placed(error)
+    return f"`{where[:_SHOWN]}` {what}" if where else f"the value {what}"
+
+
+def _placed(error: jsonschema_rs.ValidationError) -> tuple[str, str]:
+    """Where, and what: a predicate that follows the name of the place."""
     path = list(error.instance_path)
     kind = error.kind
     if isinstance(kind, Kind.Required):
-        return f"`{place([*path, kind.property])}` is missing"
-    if isinstance(kind, Kind.AdditionalProperties):
-        named = ", ".join(f"`{place([*path, name])}`"[:_SHOWN] for name in kind.unexpected[:MAX_PROBLEMS])
-        return f"{named} is not known here" if len(kind.unexpected) == 1 else f"{named} are not known here"
-    if isinstance(kind, Kind.OneOfNotValid | Kind.AnyOf):
-        return _started(path, "fits none of the alternatives")
-    if isinstance(kind, Kind.OneOfMultipleValid):
-        return _started(path, "fits several alternatives that exclude each other")
-    if isinstance(kind, Kind.FalseSchema):
-        return _started(path, "may not be given")
+        return place([*path, kind.property]), "is missing"
+    if isinstance(kind, Kind.AdditionalProperties | Kind.UnevaluatedProperties):
+        return place([*path, kind.unexpected[0]]), "is not known here"
+    for known, what in _WORDS.items():
+        if isinstance(kind, known):
+            return place(path), what
     if isinstance(kind, Kind.Constant):
-        return _started(path, f"must be {json.dumps(kind.expected_value)[:_SHOWN]}")
-    message = error.message.replace(f"{_MASK} ", "", 1) if error.message.startswith(_MASK) else error.message
-    return _started(path, message[:_SHOWN])
+        return place(path), f"must be {json.dumps(kind.expected_value)[:_SHOWN]}"
+    return place(path), error.message.removeprefix(f"{_MASK} ")[:_SHOWN]
 
 
-def _started(path: list[str | int], rest: str) -> str:
-    return f"`{place(path)[:_SHOWN]}` {rest}" if path else f"the value {rest}"
+_WORDS: dict[type, str] = {
+    Kind.OneOfNotValid: "fits none of the alternatives",
+    Kind.AnyOf: "fits none of the alternatives",
+    Kind.OneOfMultipleValid: "fits several alternatives that exclude each other",
+    Kind.FalseSchema: "may not be given",
+}

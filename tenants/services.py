@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from django.db import IntegrityError, transaction
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, transaction
 from django.utils import timezone
 
 from mooring.accounts.models import User
@@ -83,6 +83,33 @@ def set_suspended(tenant: Tenant, *, suspended: bool, actor: Actor) -> None:
             after={"suspended_at": tenant.suspended_at},
         )
         announce("tenant", tenant=tenant.id)
+
+
+def change_plan(tenant: Tenant, *, plan: Plan, actor: Actor) -> None:
+    before, tenant.plan = tenant.plan.name, plan
+    with transaction.atomic():
+        tenant.save(update_fields=["plan"])
+        record(
+            "tenant.plan_changed",
+            tenant=tenant.id,
+            actor=actor,
+            target=Target("tenant", str(tenant.id), tenant.slug),
+            before={"plan": before},
+            after={"plan": plan.name},
+        )
+        announce("tenant", tenant=tenant.id)
+
+
+def save_plan(plan: Plan, *, actor: Actor) -> None:
+    """Change the limits of every tenant on the plan; each tenant's log says so."""
+    limits = {field.name: getattr(plan, field.name) for field in Plan._meta.fields if field.name != "id"}
+    with transaction.atomic():
+        plan.save(using=DEFAULT_DB_ALIAS)
+        for tenant in Tenant.objects.filter(plan=plan, deleted_at__isnull=True).order_by("id"):
+            with tenant_scope(tenant.id):
+                target = Target("plan", str(plan.pk), plan.name)
+                record("plan.changed", tenant=tenant.id, actor=actor, target=target, after=limits)
+                announce("tenant", tenant=tenant.id)
 
 
 def add_member(tenant: Tenant, *, user: User, role: str, actor: Actor) -> Membership:

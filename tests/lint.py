@@ -48,7 +48,11 @@ def checks(folder: Path) -> list[Check]:
             (python, "manage.py", "check", "--deploy", "--fail-level", "WARNING"),
             production_like(folder),
         ),
-        Check("makemigrations --check", (python, "manage.py", "makemigrations", "--check", "--dry-run"), embedded),
+        Check(
+            "makemigrations --check",
+            (python, "manage.py", "makemigrations", "--check", "--dry-run"),
+            embedded,
+        ),
         Check("djlint", (str(BIN / "djlint"), "templates", "--lint", "--quiet")),
         Check("ruff check", (str(BIN / "ruff"), "check", ".")),
         Check("ruff format", (str(BIN / "ruff"), "format", "--check", ".")),

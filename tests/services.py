@@ -38,7 +38,7 @@ class Services:
 @contextmanager
 def services() -> Iterator[Services]:
     """Addresses of a PostgreSQL and a Redis which last as long as the block."""
-    with _postgres() as database_url, _redis() as redis_url:
+    with postgres() as database_url, _redis() as redis_url:
         yield Services(database_url, redis_url)
 
 
@@ -46,12 +46,12 @@ def services() -> Iterator[Services]:
 
 
 @contextmanager
-def _postgres() -> Iterator[str]:
+def postgres() -> Iterator[str]:
     if given := os.environ.get("DATABASE_URL"):
         yield given
         return
     with _folder("mooring-postgres-") as folder:
-        programs = _readable(_postgres_programs(), folder)
+        programs = _readable(postgres_programs(), folder)
         data, password, port = folder / "data", secrets.token_urlsafe(16), _free_port()
         _initialise(programs, data, password)
         url = f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
@@ -75,7 +75,7 @@ def _postgres() -> Iterator[str]:
             yield url
 
 
-def _postgres_programs() -> Path:
+def postgres_programs() -> Path:
     """The folder that holds `postgres` beside `initdb`: the newest installed, else the wheel's."""
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: -int(path.parent.name))
     on_path = shutil.which("postgres")

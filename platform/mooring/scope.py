@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from django.conf import settings
-from django.db import connections, models, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
 
 from mooring.ids import uuid7
 
@@ -102,9 +102,10 @@ def _tell_database(scope: Scope) -> None:
 class ScopeRouter:
     """Sends queries of a system scope over the system role's connection."""
 
-    def db_for_read(self, model: type[models.Model], **hints: object) -> str | None:
+    def db_for_read(self, model: type[models.Model], **hints: object) -> str:
         scope = _scope.get()
-        return settings.SYSTEM_DATABASE if scope is not None and scope.is_system else None
+        # Named explicitly: without it Django would write a row back over the connection that loaded it.
+        return settings.SYSTEM_DATABASE if scope is not None and scope.is_system else DEFAULT_DB_ALIAS
 
     db_for_write = db_for_read
 

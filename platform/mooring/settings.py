@@ -37,7 +37,8 @@ TRUSTED_PROXIES = env.number("MOORING_TRUSTED_PROXIES", 0)
 
 # ---- applications ----------------------------------------------------------------------------------------
 INSTALLED_APPS = [
-    "unfold",
+    # Basic: unfold would otherwise import the admin at start and put itself in its place.
+    "unfold.apps.BasicAppConfig",
     # SimpleAdminConfig: the admin's modules are imported on the first visit to /admin/, not at start.
     "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
@@ -226,6 +227,7 @@ CONTENT_SECURITY_POLICY = {
     },
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 20_000  # one for each operation of a large API that is imported
 
 # ---- language --------------------------------------------------------------------------------------------
 LANGUAGE_CODE = "en"
@@ -248,6 +250,8 @@ SPECTACULAR_SETTINGS = {"TITLE": "Mooring", "VERSION": "1", "SERVE_INCLUDE_SCHEM
 
 # ---- the data plane --------------------------------------------------------------------------------------
 EGRESS_ALLOW = env.words("MOORING_EGRESS_ALLOW")
+# Where the dashboard's playground reaches the data plane; another process in production.
+GATEWAY_URL = (env.text("MOORING_GATEWAY_URL") or f"http://127.0.0.1:{PORT}").rstrip("/")
 JOURNAL_DIR = Path(env.text("MOORING_JOURNAL_DIR") or DATA_DIR / "journal")
 METRICS_TOKEN = env.secret("MOORING_METRICS_TOKEN")
 DRAIN_SECONDS = env.number("MOORING_DRAIN", 0 if EMBEDDED else 5)

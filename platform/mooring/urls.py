@@ -1,4 +1,4 @@
-"""The control plane's URLs. The data plane's are in `servers.gateway`, before Django is reached."""
+"""The control plane's URLs. The data plane's stand before Django, in `mooring.asgi`."""
 
 from __future__ import annotations
 
@@ -6,4 +6,7 @@ from django.urls import include, path
 
 urlpatterns = [
     path("accounts/", include("allauth.account.urls")),
+    path("admin/", include("mooring.admin.urls")),
+    path("api/v1/", include("mooring.api.urls")),
+    path("", include("mooring.dashboard.urls")),
 ]

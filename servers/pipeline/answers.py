@@ -15,6 +15,7 @@ from servers.protocol.tokens import Cursor, InvalidToken, Sealer
 from servers.runtimes import static
 
 Json = dict[str, Any]
+MAX_PROPOSALS = 100
 LISTS = {
     "tools/list": "tools",
     "resources/list": "resources",
@@ -73,8 +74,8 @@ def read_resource(params: Mapping[str, Any], snapshot: Snapshot, revision: str) 
     resource = snapshot.resources.get(uri)
     if resource is not None:
         return {"contents": [_content(uri, resource, resource.get("text"))]}
-    for template in snapshot.templates:
-        values = static.match_uri_template(template["uri_template"], uri)
+    for pattern, template in snapshot.templates:
+        values = pattern.match(uri)
         if values is not None:
             return {"contents": [_content(uri, template, static.fill(template.get("text", ""), values))]}
     raise resource_not_found(uri, is_modern=revision == MODERN)
@@ -120,7 +121,9 @@ def completed(params: Mapping[str, Any], snapshot: Snapshot) -> Json:
     name, prefix = argument.get("name"), argument.get("value")
     if not isinstance(name, str) or not isinstance(prefix, str):
         raise invalid_params("The argument needs a name and a value as text.")
-    return {"completion": static.complete(_proposals(reference, name, snapshot), prefix)}
+    values = static.complete(_proposals(reference, name, snapshot), prefix, limit=MAX_PROPOSALS + 1)
+    has_more = len(values) > MAX_PROPOSALS
+    return {"completion": {"values": values[:MAX_PROPOSALS], "hasMore": has_more}}
 
 
 def _proposals(reference: Json, name: str, snapshot: Snapshot) -> list[str]:
@@ -131,7 +134,7 @@ def _proposals(reference: Json, name: str, snapshot: Snapshot) -> list[str]:
         return next((a.get("completions", []) for a in prompt.get("arguments", []) if a["name"] == name), [])
     if reference.get("type") == "ref/resource":
         uri = reference.get("uri")
-        template = next((t for t in snapshot.templates if t["uri_template"] == uri), None)
+        template = next((t for _, t in snapshot.templates if t["uri_template"] == uri), None)
         if template is None and uri not in snapshot.resources:
             raise invalid_params("There is no such resource template to complete for.")
         return list((template or {}).get("completions", {}).get(name, []))

@@ -51,7 +51,7 @@ class Shipper:
     def __init__(
         self, journal: Journal, *, every: float = SHIP_EVERY, adopt_every: float = ADOPT_EVERY
     ) -> None:
-        self._journal = journal
+        self.journal = journal
         self._every = every
         self._adopt_every = adopt_every
         self._wake = threading.Event()
@@ -65,6 +65,8 @@ class Shipper:
         self._rows = CallRows()
 
     def start(self) -> None:
+        global _running
+        _running = self
         self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
@@ -72,12 +74,14 @@ class Shipper:
 
         Call it on the thread that appends, after its last record.
         """
+        global _running
+        _running = None
         self._stopping.set()
         self._wake.set()
         if self._thread.ident is None:
             return
         self._thread.join(timeout)
-        segments = self._journal.segments
+        segments = self.journal.segments
         if not self._thread.is_alive() and len(segments) == 1 and self._offset >= segments[0].size:
             segments.popleft().discard()
 
@@ -86,7 +90,7 @@ class Shipper:
         self._wake.set()
 
     def lag(self) -> Lag:
-        records = self._journal.appended - self._shipped
+        records = self.journal.appended - self._shipped
         return Lag(records, time.monotonic() - self._caught_up_at if records else 0.0)
 
     # ---- the thread ----------------------------------------------------------------------------------
@@ -117,7 +121,7 @@ class Shipper:
             connections.close_all()
 
     def _ship_own(self) -> None:
-        segments = self._journal.segments
+        segments = self.journal.segments
         while True:
             is_current = len(segments) == 1
             self._ship_segment(segments[0])
@@ -129,7 +133,7 @@ class Shipper:
     def _ship_segment(self, segment: Segment) -> None:
         """Ship up to the end that is seen on the way."""
         while True:
-            seen_at, appended = time.monotonic(), self._journal.appended
+            seen_at, appended = time.monotonic(), self.journal.appended
             if self._offset >= segment.size:
                 break
             entries, offset = segment.read(self._offset, BATCH)
@@ -139,13 +143,13 @@ class Shipper:
             self._rows.insert(entries)
             self._offset = offset
             self._shipped += len(entries)
-        if segment is self._journal.segments[-1]:
+        if segment is self.journal.segments[-1]:
             self._shipped, self._caught_up_at = appended, seen_at
 
     def _ship_orphans(self) -> None:
         if self._stopping.is_set() or time.monotonic() < self._adopt_at:
             return
-        for path in sorted(self._journal.directory.glob(f"*{SUFFIX}")):
+        for path in sorted(self.journal.directory.glob(f"*{SUFFIX}")):
             self._ship_orphan(path)
         self._adopt_at = time.monotonic() + self._adopt_every
 
@@ -172,6 +176,14 @@ class Shipper:
                 return records, offset
             self._rows.insert(entries)
             records, offset = records + len(entries), end
+
+
+_running: Shipper | None = None
+
+
+def running() -> Shipper | None:
+    """The shipper of this process, for whoever asks how it is."""
+    return _running
 
 
 class CallRows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ class Snapshot:
     instructions: str
     tools: Mapping[str, Tool]
     resources: Mapping[str, Json]
-    templates: tuple[Json, ...]
+    templates: tuple[tuple[static.UriTemplate, Json], ...]
     prompts: Mapping[str, Json]
     listed: Mapping[str, tuple[Json, ...]]
     # Encoded pages by (kind, revision, offset): at most lists x revisions x pages, made on first use.
@@ -80,7 +81,7 @@ def build(material: Material, upstreams: Upstreams) -> Snapshot:
     settings = manifest.get("server", {})
     tools = {tool["name"]: _tool(tool, material, upstreams) for tool in _enabled(manifest, "tools")}
     resources = {resource["uri"]: resource for resource in _enabled(manifest, "resources")}
-    templates = tuple(_enabled(manifest, "resource_templates"))
+    templates = _templates(manifest)
     prompts = {prompt["name"]: prompt for prompt in _enabled(manifest, "prompts")}
     return Snapshot(
         server=material.server,
@@ -99,7 +100,7 @@ def build(material: Material, upstreams: Upstreams) -> Snapshot:
         listed={
             "tools": tuple(tool.definition for tool in tools.values()),
             "resources": tuple(_resource_definition(resource) for resource in resources.values()),
-            "resourceTemplates": tuple(_template_definition(template) for template in templates),
+            "resourceTemplates": tuple(_template_definition(template) for _, template in templates),
             "prompts": tuple(_prompt_definition(prompt) for prompt in prompts.values()),
         },
     )
@@ -107,6 +108,15 @@ def build(material: Material, upstreams: Upstreams) -> Snapshot:
 
 def _enabled(manifest: Json, kind: str) -> list[Json]:
     return [part for part in manifest.get(kind, []) if part.get("enabled", True)]
+
+
+def _templates(manifest: Json) -> tuple[tuple[static.UriTemplate, Json], ...]:
+    """Parsed once; a draft's template that cannot be parsed is left out until it is mended."""
+    parsed: list[tuple[static.UriTemplate, Json]] = []
+    for template in _enabled(manifest, "resource_templates"):
+        with contextlib.suppress(ValueError):
+            parsed.append((static.parse_uri_template(template["uri_template"]), template))
+    return tuple(parsed)
 
 
 class BrokenTool:

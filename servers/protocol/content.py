@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from servers.protocol.outcome import UNSET, Outcome
 from servers.protocol.revisions import FEATURES, Features
-from servers.runtimes.base import UNSET, Outcome
 
 Json = dict[str, Any]
 

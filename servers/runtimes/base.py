@@ -4,34 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Literal, Protocol
 
+from servers.protocol.outcome import UNSET, Outcome, Structured, text_outcome
 
-class _Unset(Enum):
-    UNSET = "unset"
-
-
-UNSET: Final = _Unset.UNSET
-Structured = Any | Literal[_Unset.UNSET]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Answer of a tool, in the shapes of the newest revision; `protocol` fits it to the client's.
-
-    `content` holds MCP content blocks. `structured` is any JSON value, or UNSET. `failure` is "" or a stable code
-    for the record of the call (`upstream_timeout`, `secret_missing`, …); a failure is always an error too.
-    """
-
-    content: list[dict[str, Any]]
-    structured: Structured = UNSET
-    is_error: bool = False
-    failure: str = ""
-
-
-def text_outcome(text: str, *, is_error: bool = False, failure: str = "") -> Outcome:
-    return Outcome([{"type": "text", "text": text}], is_error=is_error, failure=failure)
+__all__ = ["UNSET", "Health", "Outcome", "Structured", "ToolBinding", "ToolCall", "text_outcome"]
 
 
 @dataclass(frozen=True, slots=True)

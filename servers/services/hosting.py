@@ -139,12 +139,12 @@ def delete_server(server: Server, *, actor: Actor) -> None:
 
 
 def set_variables(server: Server, *, channel: str, variables: Mapping[str, str], actor: Actor) -> None:
-    """Give a channel its values for the variables of the version it serves; the draft uses the defaults.
+    """Give a channel its values for the variables of the version it serves; the draft takes those of live.
 
     An empty value means the manifest's default. Raises `NotFound` for a channel that does not exist.
     """
     if channel == DRAFT:
-        raise InvalidInput("The draft uses the defaults of its variables. Change those instead.")
+        raise InvalidInput("The draft takes the values of live. Set them there, or change the defaults.")
     with transaction.atomic():
         held = locked(server)
         row = Channel.objects.filter(server=held, name=channel).select_related("version").first()

@@ -54,11 +54,10 @@ def claim(access: Access, key: str, request: Request) -> Claim | Response:
     Raises `Conflict` while the first request runs and `InvalidInput` when it was another request.
     """
     tenant, now = access.tenant.id, timezone.now()
-    IdempotencyKey.objects.filter(created_at__lt=now - LIFETIME).delete()
     digest = _digest(request)
-    row, created = IdempotencyKey.objects.get_or_create(
-        tenant=access.tenant, actor=access.actor.id, key=key, defaults={"request_digest": digest}
-    )
+    same = {"tenant": access.tenant, "actor": access.actor.id, "key": key}
+    IdempotencyKey.objects.filter(**same, created_at__lt=now - LIFETIME).delete()
+    row, created = IdempotencyKey.objects.get_or_create(**same, defaults={"request_digest": digest})
     if created:
         return Claim(tenant, row.id, row.created_at)
     if row.request_digest != digest:

@@ -1,4 +1,4 @@
-"""Everything under `/api/`; included there by `mooring.urls`."""
+"""Everything under `/api/v1/`; included there by `mooring.urls`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from mooring.api.views import (
 )
 
 app_name = "api"
-_SERVER = "v1/servers/<str:slug>"
+_SERVER = "servers/<str:slug>"
 
 urlpatterns = [
-    path("v1/schema", reference.schema, name="schema"),
-    path("v1/docs", reference.docs, name="docs"),
-    path("v1/tenant", tenant.TenantDetailView.as_view(), name="tenant"),
-    path("v1/servers", servers.ServerListView.as_view(), name="servers"),
+    path("schema", reference.schema, name="schema"),
+    path("docs", reference.docs, name="docs"),
+    path("tenant", tenant.TenantDetailView.as_view(), name="tenant"),
+    path("servers", servers.ServerListView.as_view(), name="servers"),
     path(_SERVER, servers.ServerView.as_view(), name="server"),
     path(f"{_SERVER}/draft", drafts.DraftView.as_view(), name="draft"),
     path(f"{_SERVER}/draft/import", drafts.DraftImportView.as_view(), name="draft-import"),
@@ -46,9 +46,9 @@ urlpatterns = [
     ),
     path(f"{_SERVER}/secrets", secrets.SecretListView.as_view(), name="secrets"),
     path(f"{_SERVER}/secrets/<str:name>", secrets.SecretView.as_view(), name="secret"),
-    path("v1/keys", keys.KeyListView.as_view(), name="keys"),
-    path("v1/keys/<uuid:pk>", keys.KeyView.as_view(), name="key"),
-    path("v1/calls", records.CallListView.as_view(), name="calls"),
-    path("v1/audit", records.AuditListView.as_view(), name="audit"),
+    path("keys", keys.KeyListView.as_view(), name="keys"),
+    path("keys/<uuid:pk>", keys.KeyView.as_view(), name="key"),
+    path("calls", records.CallListView.as_view(), name="calls"),
+    path("audit", records.AuditListView.as_view(), name="audit"),
     re_path(r"^(?P<rest>.*)$", missing.missing, name="missing"),
 ]

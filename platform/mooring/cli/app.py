@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
+from mooring import __version__
 from mooring.cli import calling, deploying, importing, keys, records, servers, tenants, tools
 from mooring.cli.failures import explain
 from mooring.cli.running import running
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 def build() -> typer.Typer:
     app = typer.Typer(
         name="mooring",
-        help="Host MCP servers for many teams. Set MOORING_URL and MOORING_KEY to steer another installation.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
+    app.callback()(top)
     app.add_typer(running)
     app.add_typer(deploying.app)
     app.add_typer(calling.app)
@@ -34,6 +42,14 @@ def build() -> typer.Typer:
     }.items():
         app.add_typer(group, name=name)
     return app
+
+
+def top(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_tell_version)
+    ] = False,
+) -> None:
+    """Host MCP servers for many teams. Set MOORING_URL and MOORING_KEY to steer another installation."""
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -7,13 +7,15 @@ import json
 import typer
 from typer.exceptions import TyperException
 
-from mooring.errors import ClientError, MooringError, ServerError
+from mooring.errors import ClientError, InvalidInput, MooringError, ServerError
 
 REFUSED, USAGE = 1, 2
 
 
-class UsageError(typer.BadParameter):
+class UsageError(TyperException):
     """A command line that makes no sense."""
+
+    exit_code = USAGE
 
 
 class Refused(ClientError):
@@ -59,14 +61,16 @@ def _more(error: MooringError) -> str:
 def _of_the_machine(error: Exception) -> MooringError | None:
     """Failures of the installation that a person can mend. Django is loaded only if it raised."""
     if isinstance(error, OSError):
-        where = f" {error.filename}" if error.filename else ""
-        return ServerError(f"{error.strerror or error}:{where}" if where else str(error.strerror or error))
+        where = f"{error.filename}: " if error.filename else ""
+        return InvalidInput(f"{where}{error.strerror or error}.", code="file")
     name, text = type(error).__name__, str(error)
     if name == "ImproperlyConfigured":
         return ServerError(text, code="misconfigured")
     if name in {"OperationalError", "ProgrammingError"}:
         if "no such table" in text or "does not exist" in text or "no such column" in text:
-            return ServerError("The database is not set up yet. Run `mooring migrate` first.", code="not_migrated")
+            return ServerError(
+                "The database is not set up yet. Run `mooring migrate` first.", code="not_migrated"
+            )
         return ServerError(f"The database does not answer: {text}", code="database")
     return None
 

@@ -12,7 +12,8 @@ import typer
 Row = dict[str, Any]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TenantOption = Annotated[
-    str, typer.Option("--tenant", envvar="MOORING_TENANT", help="The organisation's short name.", metavar="SLUG")
+    str,
+    typer.Option("--tenant", envvar="MOORING_TENANT", help="The organisation's short name.", metavar="SLUG"),
 ]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many rows at most.")]
 # Wide enough that a table in a pipe is never folded.
@@ -57,7 +58,7 @@ def _print_table(rows: Sequence[Row], columns: Mapping[str, str]) -> None:
 
 def cell(value: Any) -> str:
     if value is None or value == []:
-        return "–"
+        return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):

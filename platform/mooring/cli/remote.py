@@ -166,12 +166,13 @@ def _understood(origin: str, status: int, raw: bytes) -> Row:
         answer = json.loads(raw) if raw else {}
     except ValueError:
         answer = None
-    if isinstance(answer, dict) and status < HTTPStatus.BAD_REQUEST and status >= HTTPStatus.OK:
-        if status < HTTPStatus.MULTIPLE_CHOICES:
-            return answer
+    if isinstance(answer, dict) and HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return answer
     error = answer.get("error") if isinstance(answer, dict) else None
     if not isinstance(error, dict):
-        raise Unreachable(f"{origin} answered {status} and nothing this command understands. Check MOORING_URL.")
+        raise Unreachable(
+            f"{origin} answered {status} and nothing this command understands. Check MOORING_URL."
+        )
     raise Refused(error["message"], status=status, code=error["code"], data=error.get("data") or {})
 
 

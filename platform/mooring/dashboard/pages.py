@@ -13,6 +13,7 @@ from uuid import UUID
 from django.core.paginator import Page, Paginator
 from django.db import models
 from django.db.models import Q, QuerySet
+from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -29,6 +30,11 @@ def show(
     """Render a page; when htmx asks, only the template's partial `part`."""
     name = f"{template}#{part}" if part and getattr(request, "htmx", False) else template
     return render(request, name, dict(context or {}), status=status)
+
+
+def status_of(*forms: BaseForm) -> int:
+    """422 when a form that was sent has errors, which htmx and programs can tell from success."""
+    return 422 if any(form.is_bound and form.errors for form in forms) else 200
 
 
 def page_of(request: PageRequest, rows: QuerySet[_Row], size: int = A_PAGE) -> Page[_Row]:

@@ -69,7 +69,10 @@ def _header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
 
 def _names_this_machine(host: bytes) -> bool:
     """A page elsewhere whose name was made to point here still sends its own name."""
-    name = urlsplit(f"//{host.decode('latin-1')}").hostname
+    try:
+        name = urlsplit(f"//{host.decode('latin-1')}").hostname
+    except ValueError:
+        return False
     return name in {"localhost", "127.0.0.1", "::1", None} or name in settings.ALLOWED_HOSTS
 
 

@@ -70,8 +70,11 @@ def _gather(
         name, steps = waiting.popleft()
         if name in gathered.kept or name in gathered.cut:
             continue
+        if steps > MAX_REFERENCES:
+            gathered.cut[name] = {"description": f"{name}. {ANYTHING}"}
+            continue
         part = definition(name)
-        if steps > MAX_REFERENCES or part.size > room:
+        if part.size > room:
             gathered.cut[name] = _stub(part)
             continue
         room -= part.size
@@ -94,7 +97,11 @@ class _Gathered:
 
     def written_out(self, root: dict[str, Any]) -> dict[str, Any]:
         schema = self._expand(root)
-        shared = {name: self._expand(self.kept[name].schema) for name in sorted(self.kept) if not self._is_inline(name)}
+        shared = {
+            name: self._expand(self.kept[name].schema)
+            for name in sorted(self.kept)
+            if not self._is_inline(name)
+        }
         return schema | ({"$defs": shared} if shared else {})
 
     def _is_inline(self, name: str) -> bool:
@@ -151,7 +158,11 @@ def _reduced(schema: dict[str, Any], limit: int) -> dict[str, Any]:
 
 
 def _without_texts(schema: dict[str, Any], levels: int) -> dict[str, Any]:
-    kept = schema if levels > 0 else {k: v for k, v in schema.items() if k not in ("description", "title", "examples")}
+    kept = (
+        schema
+        if levels > 0
+        else {k: v for k, v in schema.items() if k not in ("description", "title", "examples")}
+    )
     return _mapped(kept, lambda part: _without_texts(part, levels - 1))
 
 

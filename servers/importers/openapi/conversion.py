@@ -19,10 +19,10 @@ from servers.importers.openapi.keywords import (
     types,
 )
 from servers.importers.openapi.reading import mapping, sequence, text
-from servers.importers.openapi.references import References
+from servers.importers.openapi.references import MAX_HOPS, Found, References
 
 Direction = Literal["input", "output"]
-MAX_NESTING = 40  # levels inside one schema, references not counted
+MAX_NESTING = 24  # levels inside one schema, references not counted
 ANYTHING = "Not described any further here; any value is accepted."
 
 
@@ -41,13 +41,16 @@ class Conversion:
     base: str = "#"
     uses: Counter[str] = field(default_factory=Counter)
 
-    def convert(self, schema: object, *, hidden: frozenset[str] = frozenset(), depth: int = 0) -> dict[str, Any]:
+    def convert(
+        self, schema: object, *, hidden: frozenset[str] = frozenset(), depth: int = 0
+    ) -> dict[str, Any]:
         """Raises `LeaveOut` when a reference leads nowhere or out of the document."""
         if not isinstance(schema, dict):
             return {"not": {}} if schema is False else {}
         if depth > MAX_NESTING:
             return {"description": ANYTHING}
-        hidden |= self.hidden_names(schema)
+        if "properties" in schema or "allOf" in schema:
+            hidden |= self.hidden_names(schema)
         reference = self._reference(schema)
         result = self._plain(schema, only_annotations=bool(reference) and not self.siblings_count)
         if reference:
@@ -77,18 +80,17 @@ class Conversion:
 
     def _destination(self, reference: str) -> str | None:
         """The pointer of a schema that is more than a reference; None when references only lead in a circle."""
-        seen: set[str] = set()
-        while True:
+        for _ in range(MAX_HOPS):
             found = self.references.find(reference, self.base)
-            if found.pointer in seen:
-                return None
-            seen.add(found.pointer)
             if not isinstance(found.value, dict | bool):
-                raise LeaveOut(f"It refers to `{reference[:200]}`, which is not a schema. Correct that `$ref`.")
+                raise LeaveOut(
+                    f"It refers to `{reference[:200]}`, which is not a schema. Correct that `$ref`."
+                )
             onward = mapping(found.value).get("$ref")
             if not isinstance(onward, str) or (self.siblings_count and len(found.value) > 1):
                 return found.pointer
             reference = onward
+        return None
 
     # ---- keywords
 
@@ -128,7 +130,11 @@ class Conversion:
         if keyword == "properties":
             kept = {name: part for name, part in parts.items() if name not in hidden}
             return {keyword: {name: self._property(name, part, depth) for name, part in kept.items()}}
-        usable = {name: part for name, part in parts.items() if keyword != "patternProperties" or is_linear_pattern(name)}
+        usable = {
+            name: part
+            for name, part in parts.items()
+            if keyword != "patternProperties" or is_linear_pattern(name)
+        }
         return {keyword: {name: self.convert(part, depth=depth + 1) for name, part in usable.items()}}
 
     def _property(self, name: str, part: object, depth: int) -> dict[str, Any]:
@@ -140,7 +146,9 @@ class Conversion:
     def _single(self, keyword: str, part: dict[str, Any] | bool, depth: int) -> dict[str, Any]:
         if isinstance(part, dict):
             return {keyword: self.convert(part, depth=depth + 1)}
-        if part is True or (self.direction == "output" and keyword in ("additionalProperties", "unevaluatedProperties")):
+        if part is True or (
+            self.direction == "output" and keyword in ("additionalProperties", "unevaluatedProperties")
+        ):
             return {}  # true says nothing, and answers grow fields over time
         return {keyword: False}
 
@@ -156,7 +164,9 @@ class Conversion:
     def _required(self, schema: dict[str, Any], result: dict[str, Any], hidden: frozenset[str]) -> None:
         """Hidden properties are asked of nobody; `required: true` on a property is meant for its parent."""
         slips = [
-            name for name, part in mapping(schema.get("properties")).items() if mapping(part).get("required") is True
+            name
+            for name, part in mapping(schema.get("properties")).items()
+            if mapping(part).get("required") is True
         ]
         names = [name for name in [*result.pop("required", []), *slips] if name not in hidden]
         if names:
@@ -177,17 +187,19 @@ class Conversion:
 
     # ---- what a direction hides
 
-    def hidden_names(self, schema: object, seen: frozenset[str] = frozenset()) -> frozenset[str]:
+    def hidden_names(self, schema: object) -> frozenset[str]:
         """Properties of a schema, through `$ref` and allOf, that this direction leaves out."""
-        node = mapping(schema)
-        if isinstance(reference := node.get("$ref"), str):
-            pointer = self._pointer_or_none(reference)
-            if pointer is None or pointer in seen or len(seen) > MAX_NESTING:
-                return frozenset()
-            return self.hidden_names(self.references.find(reference, self.base).value, seen | {pointer})
-        names = {name for name, part in mapping(node.get("properties")).items() if self.hides(part)}
-        for branch in sequence(node.get("allOf")):
-            names |= self.hidden_names(branch, seen)
+        names: set[str] = set()
+        seen: set[str] = set()
+        waiting = [mapping(schema)]
+        while waiting and len(seen) < MAX_HOPS:
+            node = waiting.pop()
+            names.update(name for name, part in mapping(node.get("properties")).items() if self.hides(part))
+            waiting += map(mapping, sequence(node.get("allOf")))
+            target = self._target_or_none(node)
+            if target and target.pointer not in seen:
+                seen.add(target.pointer)
+                waiting.append(mapping(target.value))
         return frozenset(names)
 
     def hides(self, schema: object) -> bool:
@@ -195,15 +207,15 @@ class Conversion:
         node = mapping(schema)
         if flag in node:
             return node[flag] is True
-        if isinstance(reference := node.get("$ref"), str) and self._pointer_or_none(reference):
-            return mapping(self.references.find(reference, self.base).value).get(flag) is True
-        return False
+        target = self._target_or_none(node)
+        return target is not None and mapping(target.value).get(flag) is True
 
-    def _pointer_or_none(self, reference: str) -> str | None:
+    def _target_or_none(self, node: dict[str, Any]) -> Found | None:
+        reference = node.get("$ref")
         try:
-            return self.references.find(reference, self.base).pointer
+            return self.references.find(reference, self.base) if isinstance(reference, str) else None
         except LeaveOut:
-            return None
+            return None  # converting the reference itself says so
 
 
 def _collapsed(result: dict[str, Any]) -> dict[str, Any]:

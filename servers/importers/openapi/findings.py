@@ -28,6 +28,8 @@ class LeftOut:
 class Findings:
     """Collects what is left out: one by one, or counted when many operations share the reason."""
 
+    has_remote = False
+
     def __init__(self) -> None:
         self._single: dict[LeftOut, None] = {}
         self._counted: dict[tuple[str, str], int] = {}

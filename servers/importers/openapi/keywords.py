@@ -12,10 +12,9 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-import jsonschema_rs
-from jsonschema_rs import Draft202012Validator, RegexOptions
-
+from mooring.errors import InvalidInput
 from servers.importers.openapi.reading import shorten
+from servers.schemas import compile_schema
 
 MAX_DESCRIPTION = 1_000  # characters; of one property
 MAX_EXAMPLE = 400  # characters of JSON
@@ -59,26 +58,14 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def validator(schema: dict[str, Any]) -> Draft202012Validator:
-    """Compile as the data plane does: linear-time patterns, and nothing is ever fetched.
-
-    Raises `jsonschema_rs.ValidationError`, or `ValueError` for one nested too deep.
-    """
-    return Draft202012Validator(schema, pattern_options=RegexOptions(), retriever=_refuse_to_fetch)
-
-
-def _refuse_to_fetch(uri: str) -> Any:
-    raise LookupError(f"{uri} is not fetched")
-
-
 @lru_cache(maxsize=10_000)
 def is_linear_pattern(pattern: str) -> bool:
     """Whether the linear-time engine takes it: no look-around, no back-references."""
     if len(pattern) > MAX_PATTERN:
         return False
     try:
-        validator({"pattern": pattern})
-    except (jsonschema_rs.ValidationError, ValueError):
+        compile_schema({"pattern": pattern})
+    except InvalidInput:
         return False
     return True
 

@@ -42,7 +42,7 @@ class Schemas:
         if kept is None:
             kept = self._definitions[name] = self._converted(name)
         if isinstance(kept, LeaveOut):
-            raise LeaveOut(str(kept))
+            raise kept.with_traceback(None)  # kept ones would gather tracebacks
         return kept
 
     def _converted(self, name: str) -> Definition | LeaveOut:

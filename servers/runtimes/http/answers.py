@@ -130,7 +130,9 @@ def _parsed(body: bytes, media: Media) -> Any:
         value = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8))
     except (msgspec.DecodeError, UnicodeError, LookupError, RecursionError):
         return _MISSING
-    return _MISSING if body.count(b"[") + body.count(b"{") > DEEPEST and _is_too_deep(value) else value
+    if body.count(b"[") + body.count(b"{") > DEEPEST and _is_too_deep(value):
+        return _MISSING
+    return value
 
 
 def _is_too_deep(value: Any) -> bool:
@@ -139,8 +141,8 @@ def _is_too_deep(value: Any) -> bool:
         level = [
             item
             for outer in level
-            if isinstance(outer, dict | list)
             for item in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(item, dict | list)
         ]
         if not level:
             return False

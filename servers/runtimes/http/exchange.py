@@ -72,7 +72,7 @@ async def _visited(upstream: Upstream, visit: Visit, method: str, request: Reque
             "upstream_unreachable",
             "The upstream could not be reached. Try again later, or check the address in the tool's settings.",
         ) from None
-    except (aiohttp.ClientError, ValueError):
+    except aiohttp.ClientError:
         raise CallFailed("upstream_invalid", "The upstream's answer was not valid HTTP.") from None
     try:
         body = await _read(response, limit)

@@ -57,7 +57,7 @@ class Request:
 
 
 class RequestTemplate:
-    """`secrets` are the secrets in it and what was derived from them, for the mask."""
+    """`hidden` holds what must be shown to nobody: the secrets in it and what was derived from them."""
 
     def __init__(self, definition: HttpDefinition, values: Values) -> None:
         """Raise ValueError for a malformed definition, NotReady for missing or unfit variables and secrets."""
@@ -79,7 +79,7 @@ class RequestTemplate:
             self._fixed_headers["Cookie"] = "; ".join(self._fixed_cookies)
         _check_headers(self._fixed_headers)
         self.origin = self._address.origin
-        self.secrets = (*values.used_secrets, *derived)
+        self.hidden = (*derived, *values.used_secrets.values())
         self._fixed_url = self._url({}) if self._address.is_fixed and not self._query else None
 
     def render(self, arguments: Mapping[str, Any]) -> Request:

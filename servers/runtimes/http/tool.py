@@ -36,10 +36,10 @@ def compile_tool(
     """
     parsed = parse(definition)
     try:
-        template = RequestTemplate(parsed, Values(variables, secrets))
+        template = RequestTemplate(parsed, Values(variables.get, secrets.get))
     except NotReady as problem:
-        return UnreadyTool(text_outcome(problem.sentence, is_error=True, failure=problem.failure))
-    mask = Mask((*secrets.values(), *template.secrets))
+        return UnreadyTool(problem)
+    mask = Mask((*secrets.values(), *template.hidden))
     return HttpTool(parsed, template, mask, upstreams.get(tenant, template.origin))
 
 
@@ -48,11 +48,11 @@ class UnreadyTool:
 
     is_immediate = True
 
-    def __init__(self, answer: Outcome) -> None:
-        self._answer = answer
+    def __init__(self, problem: NotReady) -> None:
+        self._problem = problem
 
     async def call(self, call: ToolCall) -> Outcome:
-        return self._answer
+        return text_outcome(self._problem.sentence, is_error=True, failure=self._problem.failure)
 
 
 class HttpTool:
@@ -96,42 +96,30 @@ class PreparedRequest:
 def preview(
     definition: dict[str, Any],
     arguments: Mapping[str, Any],
-    *,
     variables: Mapping[str, str],
-    secrets: Collection[str] = (),
+    secrets_masked: Collection[str] = (),
 ) -> PreparedRequest:
-    """The request that `arguments` would make, every secret shown as •••. `secrets` are the names that have a value.
+    """The request that `arguments` would make, with ••• for every secret.
 
-    Raises ValueError with a sentence for a malformed definition, a missing variable and unfit arguments.
+    `secrets_masked` are the names that have a value. Raises ValueError with a sentence for a malformed
+    definition, a missing variable and unfit arguments.
     """
-    asked = _StandIns()
+    values = Values(variables.get, lambda name: _STAND_IN)
     try:
-        template = RequestTemplate(parse(definition), Values(variables, asked))
+        template = RequestTemplate(parse(definition), values)
     except NotReady as problem:
         raise ValueError(problem.sentence) from None
     request = template.render(arguments)
-    headers = {name: _hidden(value, template.secrets) for name, value in request.headers.items()}
-    body = "" if request.body is None else request.body.decode("utf-8", "replace")
-    missing = tuple(name for name in asked.names if name not in secrets)
     return PreparedRequest(
-        template.method, _hidden(str(request.url), template.secrets), headers, body, missing
+        template.method,
+        _hidden(str(request.url), template),
+        {name: _hidden(value, template) for name, value in request.headers.items()},
+        "" if request.body is None else request.body.decode("utf-8", "replace"),
+        tuple(name for name in values.used_secrets if name not in secrets_masked),
     )
 
 
-def _hidden(text: str, secrets: tuple[str, ...]) -> str:
-    for secret in secrets:
+def _hidden(text: str, template: RequestTemplate) -> str:
+    for secret in template.hidden:
         text = text.replace(secret, HIDDEN)
     return text
-
-
-class _StandIns(dict[str, str]):
-    """Has a value for every secret, and remembers which were asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def get(self, key: str, default: Any = None) -> Any:
-        if key not in self.names:
-            self.names.append(key)
-        return _STAND_IN

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
 
 _PLACEHOLDER = re.compile(r"\{(secret:)?([A-Za-z_][A-Za-z0-9_.-]*)\}")
+
+Lookup = Callable[[str], str | None]
 
 
 class NotReady(Exception):
@@ -20,12 +22,12 @@ class NotReady(Exception):
 class Values:
     """Looks up what texts ask for. Remembers what was missing: a definition is checked to its end first."""
 
-    def __init__(self, variables: Mapping[str, str], secrets: Mapping[str, str]) -> None:
-        self._variables = variables
-        self._secrets = secrets
+    def __init__(self, variable: Lookup, secret: Lookup) -> None:
+        self._variable = variable
+        self._secret = secret
         self.missing_variables: list[str] = []
         self.missing_secrets: list[str] = []
-        self.used_secrets: list[str] = []
+        self.used_secrets: dict[str, str] = {}
 
     def fill(self, text: str) -> str:
         """Replace `{variable}` and `{secret:NAME}`; other braces stay as they are."""
@@ -34,17 +36,17 @@ class Values:
         )
 
     def variable(self, name: str) -> str:
-        value = self._variables.get(name)
+        value = self._variable(name)
         if value is None:
             self.missing_variables.append(name)
         return value or ""
 
     def secret(self, name: str) -> str:
-        value = self._secrets.get(name, "")
+        value = self._secret(name)
         if not value:
             self.missing_secrets.append(name)
-        elif value not in self.used_secrets:
-            self.used_secrets.append(value)
+            return ""
+        self.used_secrets[name] = value
         return value
 
     def check(self) -> None:

@@ -50,4 +50,7 @@ def test_any_text_is_refused_as_a_token(text: str) -> None:
 
 def test_known_client_capabilities_survive_as_bits() -> None:
     capabilities = {"sampling": {"tools": {}}, "elicitation": {"form": {}, "url": {}}, "unknown": {}}
-    assert from_bits(to_bits(capabilities)) == {"sampling": {"tools": {}}, "elicitation": {"form": {}, "url": {}}}
+    assert from_bits(to_bits(capabilities)) == {
+        "sampling": {"tools": {}},
+        "elicitation": {"form": {}, "url": {}},
+    }

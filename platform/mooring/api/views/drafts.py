@@ -55,11 +55,9 @@ class DraftImportView(TenantView):
         return self._read_later(server, text)
 
     def _applied(self, server: Server, text: str) -> Response:
-        imported = import_openapi(documents.parse(text))
-        services.replace_draft(server, imported.manifest, actor=self.access.actor)
-        return Response(
-            _row("applied", result={"operations": imported.operations, "left_out": imported.left_out})
-        )
+        result = import_openapi(documents.parse(text)).as_result()
+        services.replace_draft(server, result["manifest"], actor=self.access.actor)
+        return Response(_row("applied", result=result))
 
     def _read_later(self, server: Server, text: str) -> Response:
         started = services.start_import(

@@ -9,7 +9,7 @@ from mooring.errors import NotFound
 
 @csrf_exempt
 def missing(request: HttpRequest, rest: str = "") -> HttpResponse:
-    """Unknown addresses under /api/ are refused in the API's shape, not by a web page."""
+    """Unknown addresses under /api/v1/ are refused in the API's shape, not by a web page."""
     return JsonResponse(
         body_of(NotFound("The API has no such address. /api/v1/docs lists them all.")), status=404
     )

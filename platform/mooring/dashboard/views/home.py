@@ -13,7 +13,7 @@ from mooring.dashboard.figures import last_day
 from mooring.dashboard.forms.organisation import RenameForm, SlugForm
 from mooring.dashboard.forms.problems import attempt
 from mooring.dashboard.gate import signed_in, tenant_page
-from mooring.dashboard.pages import page_of, show
+from mooring.dashboard.pages import page_of, show, status_of
 from mooring.dashboard.requests import PageRequest, address_of
 from mooring.dashboard.standing import standings
 from servers.access import calls, list_servers
@@ -49,7 +49,7 @@ def new_organisation(request: PageRequest) -> HttpResponse:
         if made:
             return redirect("dashboard:overview", made.slug)
     is_first = not tenants_of(request.user)
-    return show(request, "dashboard/new_organisation.html", {"form": form, "is_first": is_first}, status=_status(form))
+    return show(request, "dashboard/new_organisation.html", {"form": form, "is_first": is_first}, status=status_of(form))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,8 @@ def overview(request: PageRequest, access: Access) -> HttpResponse:
 def _steps(access: Access, *, has_calls: bool) -> list[Step]:
     slug = access.tenant.slug
     servers = list(list_servers(access)[:50])
-    live = next((server for server in servers if standings([server])[server.id].live), None)
+    known = standings(servers)
+    live = next((server for server in servers if known[server.id].live), None)
     focus = live or (servers[0] if servers else None)
     new = reverse("dashboard:new_server", args=[slug])
     has_key = access.may("keys:read") and list_keys(access).exists()
@@ -111,8 +112,5 @@ def settings(request: PageRequest, access: Access) -> HttpResponse:
             return redirect("dashboard:settings", access.tenant.slug)
     members = page_of(request, list_members(access)) if access.may("members:read") else None
     context = {"section": "settings", "form": form, "members": members, "plan": access.tenant.plan, "role": access.role}
-    return show(request, "dashboard/settings.html", context, status=_status(form))
+    return show(request, "dashboard/settings.html", context, status=status_of(form))
 
-
-def _status(form: RenameForm | SlugForm) -> int:
-    return 422 if form.is_bound and form.errors else 200

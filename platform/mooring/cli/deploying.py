@@ -1,0 +1,146 @@
+"""`mooring deploy`: from a file to an endpoint, without a question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import typer
+
+from mooring.cli import sources
+from mooring.cli.backend import Backend, backend
+from mooring.cli.failures import UsageError
+from mooring.cli.output import Json, TenantOption, print_json, remark, say
+from mooring.cli.sources import Source
+from mooring.errors import InvalidInput, MooringError
+
+app = typer.Typer()
+
+
+@dataclass(slots=True)
+class Deployment:
+    server: str
+    endpoint: str
+    version: str
+    is_new_version: bool
+    tools: int
+    missing_secrets: list[str] = field(default_factory=list)
+    missing_variables: list[str] = field(default_factory=list)
+    left_out: list[dict[str, Any]] = field(default_factory=list)
+
+
+@app.command("deploy")
+def deploy(
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="A manifest or an OpenAPI document; - reads it.")
+    ],
+    server: Annotated[str, typer.Option("--server", help="Short name; the server is made if need be.")],
+    tenant: TenantOption = "",
+    public: Annotated[bool, typer.Option("--public", help="Let anybody call it without a key.")] = False,
+    base_url: Annotated[str, typer.Option("--base-url", metavar="URL", help="Where the API is.")] = "",
+    secret: Annotated[
+        list[str] | None, typer.Option("--secret", metavar="NAME=VALUE", help="A secret's value. Repeat.")
+    ] = None,
+    notes: Annotated[str, typer.Option("--notes", help="What is new in this version.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Publish a file as the next version of a server. The last line is the URL for MCP clients."""
+    secrets = _secrets(secret or [])
+    source = sources.read(path)
+    _check_base_url(source, base_url)
+    with backend(tenant) as work:
+        done = carry_out(work, server, source, public=public, base_url=base_url, secrets=secrets, notes=notes)
+    if as_json:
+        print_json({name: getattr(done, name) for name in Deployment.__slots__})
+    else:
+        _tell(done, source, secrets)
+
+
+def carry_out(
+    work: Backend,
+    slug: str,
+    source: Source,
+    *,
+    public: bool,
+    base_url: str,
+    secrets: Mapping[str, str],
+    notes: str,
+) -> Deployment:
+    """Everything is in place before the new version is served."""
+    _ensure_server(work, slug, source, public=public)
+    for name, value in secrets.items():
+        work.set_secret(slug, name, value)
+    work.replace_draft(slug, source.manifest)
+    declared = source.manifest.get("variables", {})
+    kept = {name: value for name, value in work.variables(slug).items() if name in declared}
+    variables = kept | ({"base_url": base_url} if base_url else {})
+    number, is_new = _published(work, slug, variables, notes)
+    return Deployment(
+        server=f"{work.tenant}/{slug}",
+        endpoint=f"{work.origin}/t/{work.tenant}/{slug}/mcp",
+        version=number,
+        is_new_version=is_new,
+        tools=len(source.manifest.get("tools", [])),
+        missing_secrets=work.missing_secrets(slug),
+        missing_variables=[
+            name for name, about in declared.items() if not about.get("default") and not variables.get(name)
+        ],
+        left_out=source.left_out,
+    )
+
+
+def _ensure_server(work: Backend, slug: str, source: Source, *, public: bool) -> None:
+    row = work.server(slug)
+    if row is None:
+        work.create_server(slug, title=source.manifest["server"]["title"], is_public=public)
+    elif public and not row["is_public"]:
+        work.make_public(slug)
+
+
+def _published(work: Backend, slug: str, variables: Mapping[str, str], notes: str) -> tuple[str, bool]:
+    """The number that is served now, and whether it is new. The same manifest is not published twice."""
+    try:
+        return work.publish(slug, variables=variables, notes=notes)["number"], True
+    except MooringError as refusal:
+        if refusal.reason != "nothing_changed":
+            raise
+        number = str(refusal.data["version"])
+    work.rollback(slug, number)
+    if variables != work.variables(slug):
+        work.set_variables(slug, variables)
+    return number, False
+
+
+def _secrets(given: list[str]) -> dict[str, str]:
+    pairs = {}
+    for number, text in enumerate(given, start=1):
+        name, equals, value = text.partition("=")
+        if not name or not equals or not value:
+            # Without the text itself: it may be a secret that was typed the wrong way.
+            raise UsageError(f"--secret number {number} is not NAME=VALUE.")
+        pairs[name] = value
+    return pairs
+
+
+def _check_base_url(source: Source, base_url: str) -> None:
+    if not base_url:
+        return
+    if not base_url.startswith(("http://", "https://")):
+        raise UsageError(f"--base-url {base_url!r} is not a URL. Start it with https://.")
+    if "base_url" not in source.manifest.get("variables", {}):
+        raise InvalidInput("This manifest has no variable base_url, so --base-url would change nothing.")
+
+
+def _tell(done: Deployment, source: Source, secrets: Mapping[str, str]) -> None:
+    for name in sorted(set(secrets) - set(source.manifest.get("secrets", {}))):
+        remark(f"Note: the manifest names no secret {name!r}.")
+    for part in done.left_out:
+        remark(f"Left out: {part['what']}: {part['why']}")
+    say(f"Published {done.version}." if done.is_new_version else f"Unchanged; {done.version} is served.")
+    say(f"Tools: {done.tools}")
+    if done.missing_secrets:
+        say(f"Secrets without a value: {', '.join(done.missing_secrets)}. Set them with --secret NAME=VALUE.")
+    if done.missing_variables:
+        say(f"Variables without a value: {', '.join(done.missing_variables)}. Set base_url with --base-url.")
+    say(done.endpoint)

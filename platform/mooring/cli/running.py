@@ -1,0 +1,251 @@
+"""Commands that run an installation: `up` for everything at once, and its parts for production.
+
+Started as a module (`python -m mooring.cli.running serve`) it is what `up` starts, without the other commands.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mooring.cli.supervision import Child, Family, hang_on_lifeline
+from mooring.errors import MooringError, Unavailable
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mooring.settings")
+
+running = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
+Port = Annotated[
+    int | None, typer.Option(help="Port to listen on; PORT says it too.", show_default="PORT or 8000")
+]
+START_SECONDS = 60.0
+# Running calls get this long at the end: people who press Ctrl-C wait, a rolling update may.
+GRACE_EMBEDDED, GRACE_PRODUCTION = 2, 20
+
+
+# ---- the parts -------------------------------------------------------------------------------------------
+
+
+@running.command()
+def serve(
+    host: Host = "127.0.0.1",
+    port: Port = None,
+    data_plane: Annotated[
+        bool, typer.Option("--data-plane", help="Serve endpoints and health only.")
+    ] = False,
+    migrate_first: Annotated[bool, typer.Option("--migrate-first", hidden=True)] = False,
+) -> None:
+    """Run the web server."""
+    hang_on_lifeline()
+    _set_port(port)
+    from django.conf import settings  # the port above is one of them
+
+    lock = _only_web_process(settings.DATA_DIR)
+    from mooring.cli.serving import DrainingServer, bound, configure  # needs uvloop and httptools
+
+    listener = bound(host, settings.PORT)
+    # Collected files may not exist yet, for example where the embedded set-up serves from the sources.
+    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+    _prepare_database(migrate_first=migrate_first)
+    grace = GRACE_EMBEDDED if settings.EMBEDDED else GRACE_PRODUCTION
+    application = "mooring.asgi:data_plane" if data_plane else "mooring.asgi:application"
+    server = DrainingServer(configure(application, grace=grace), drain=settings.DRAIN_SECONDS)
+    server.run(sockets=[listener])
+    if lock is not None:
+        os.close(lock)
+
+
+@running.command()
+def worker(
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="How many jobs at once.")] = 2,
+) -> None:
+    """Run a worker for background jobs."""
+    hang_on_lifeline()
+    _forgive_root()
+    from mooring.celery import app  # half a second of imports that the other commands do without
+
+    quiet = ["--loglevel=WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    app.worker_main(["--quiet", "worker", f"--concurrency={concurrency}", *quiet])
+
+
+@running.command()
+def beat() -> None:
+    """Run the clock of recurring jobs. One is enough; two do no harm."""
+    hang_on_lifeline()
+    from mooring.celery import app  # as above
+
+    app.start(["--quiet", "beat", "--loglevel=WARNING"])
+
+
+@running.command()
+def migrate() -> None:
+    """Bring the database up to date, as its owner, and raise the walls between tenants."""
+    import django
+
+    django.setup()
+    _migrate()
+
+
+# ---- everything at once ----------------------------------------------------------------------------------
+
+
+@running.command()
+def up(host: Host = "127.0.0.1", port: Port = None) -> None:
+    """Run everything on this machine: database, web server, worker and clock. Ctrl-C stops it."""
+    _set_port(port)
+    from django.conf import settings  # also makes this installation's secrets, before the children look
+
+    lock = _only_web_process(settings.DATA_DIR)
+    if lock is not None:
+        os.close(lock)  # the web server takes it; this was to refuse before anything is started
+    family = Family(_say)
+    family.listen()
+    has_begun = False
+    try:
+        web = family.start("web server", "serve", "--host", host, "--migrate-first")
+        has_begun = _answers(web, family, host, settings.PORT)
+        if has_begun:
+            _greet(settings.ORIGIN, settings.DATA_DIR)
+            family.start("worker", "worker")
+            family.start("clock", "beat")
+            family.watch()
+    finally:
+        family.stop(settings.DRAIN_SECONDS + GRACE_EMBEDDED + 3.0)
+    if not has_begun and not family.is_stopping():
+        raise typer.Exit(1)
+    _say("Mooring has stopped.")
+
+
+def _answers(web: Child, family: Family, host: str, port: int) -> bool:
+    """Wait for the first answer. False when the server died, was told to stop, or took too long."""
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    deadline = time.monotonic() + START_SECONDS
+    while not family.is_stopping() and not web.has_died():
+        if _is_well(address, port):
+            return True
+        if time.monotonic() > deadline:
+            _say(f"The web server has not answered for {START_SECONDS:.0f} s. Look at its messages above.")
+            return False
+        family.wait(0.05)
+    return False
+
+
+def _is_well(address: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(address, port, timeout=2)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _greet(origin: str, folder: Path) -> None:
+    from rich.console import Console  # while the server starts would be too early: it shares the processor
+    from rich.panel import Panel
+
+    text = f"[bold]Mooring is ready:[/bold] [link={origin}]{origin}[/link]\n\nData is in {folder}\nCtrl-C stops it."
+    Console(highlight=False).print(Panel(text, expand=False, padding=(1, 3), border_style="blue"))
+
+
+def _say(sentence: str) -> None:
+    typer.echo(sentence, err=True)
+
+
+# ---- before a process serves -----------------------------------------------------------------------------
+
+
+def _set_port(port: int | None) -> None:
+    if port is not None:
+        os.environ["PORT"] = str(port)
+
+
+def _only_web_process(folder: Path) -> int | None:
+    """Take the data directory's lock, held until this process ends. None when Redis lets many share it.
+
+    Raises `Unavailable` when another web process has it: its bus, limits and cache are in its memory alone.
+    """
+    from django.conf import settings  # read late, so that --port counts
+
+    if settings.REDIS_URL:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder / "web.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise Unavailable(
+            f"Another Mooring is already running on {folder}. Stop it, choose another MOORING_DATA_DIR, "
+            "or set REDIS_URL to run several."
+        ) from None
+    return lock
+
+
+def _prepare_database(*, migrate_first: bool) -> None:
+    import django
+
+    django.setup()
+    if migrate_first and _is_outdated():
+        _say("Setting up the database …")
+        _migrate()
+    _refuse_unsafe()
+
+
+def _is_outdated() -> bool:
+    from django.conf import settings
+    from django.db import connections
+    from django.db.migrations.executor import MigrationExecutor  # Django's own command imports far more
+
+    connection = connections[settings.OWNER_DATABASE]
+    try:
+        executor = MigrationExecutor(connection)
+        return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+    finally:
+        connection.close()
+
+
+def _migrate() -> None:
+    """The walls go up by `post_migrate`. One at a time on PostgreSQL, where replicas may start together."""
+    from django.conf import settings
+    from django.core.management import call_command
+    from django.db import connections
+
+    settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
+    connection = connections[settings.OWNER_DATABASE]
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT pg_advisory_lock(hashtext('mooring.migrate'))")
+    call_command("migrate", database=settings.OWNER_DATABASE, interactive=False, verbosity=0)
+    connection.close()
+
+
+def _refuse_unsafe() -> None:
+    """The deployment checks of `mooring.health`, so that production cannot be started without its walls."""
+    from mooring.health import deployment  # needs Django to be set up
+
+    for finding in (*deployment.hosts(None), *deployment.database_roles(None)):
+        if finding.is_serious():
+            raise Unavailable(" ".join(part for part in (finding.msg, finding.hint) if part))
+
+
+def _forgive_root() -> None:
+    """Celery warns of root at length. Containers have a user; on a laptop or in CI the owner has decided."""
+    if os.geteuid() == 0:
+        warnings.filterwarnings("ignore", message=".*superuser privileges.*")
+
+
+if __name__ == "__main__":
+    try:
+        running()
+    except MooringError as refused:
+        sys.exit(refused.message)

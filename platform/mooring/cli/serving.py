@@ -1,0 +1,152 @@
+"""The web server: uvicorn with bounds on what a stranger may make it hold, and a drain before it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+import time
+from types import FrameType
+
+from uvicorn import Config, Server
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from mooring.errors import Unavailable
+from mooring.health import draining
+
+# Twice what browsers and proxies send at most. uvicorn with httptools has no limit of its own.
+HEAD_BYTES = 64 * 1024
+HEAD_SECONDS = 20.0
+# Longer than the idle time of every common proxy, so that it is never us who hangs up on a reused connection.
+KEEP_ALIVE_SECONDS = 75
+BACKLOG = 2048
+_CLOSE = (b"connection", b"close")
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+class HeadTooLarge(ValueError):
+    """Raised into the parser, which ends the connection with 400."""
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """Refuses heads of requests that are too large, or that take too long to arrive."""
+
+    _is_in_head = True
+    _head_bytes = 0
+    _chunk_bytes = 0
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._chunk_bytes = len(data)
+        super().data_received(data)
+        if not self._is_in_head or self.transport.is_closing():
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > HEAD_BYTES:
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+        elif self._head_timer is None:
+            self._wait_for_head()
+
+    def on_message_begin(self) -> None:
+        self._is_in_head = True
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        self._stop_waiting()
+        if self._chunk_bytes > HEAD_BYTES and self._size_of_head() > HEAD_BYTES:
+            raise HeadTooLarge
+        super().on_headers_complete()
+
+    def _size_of_head(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
+    def _wait_for_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+class DrainingServer(Server):
+    """On SIGTERM: unready at once, still accepting for `drain` seconds, then close and finish what runs."""
+
+    def __init__(self, config: Config, *, drain: float) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._stop_at: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A second signal ends the drain, a third Ctrl-C the waiting for calls that run."""
+        draining.start()
+        if sig == signal.SIGTERM and self._drain > 0 and self._stop_at is None:
+            self._stop_at = time.monotonic() + self._drain
+            self._announce_end()
+        elif self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        else:
+            self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        must_exit = await super().on_tick(counter)
+        if self._stop_at is None:
+            return must_exit
+        self._announce_end()
+        return must_exit or time.monotonic() >= self._stop_at
+
+    def _announce_end(self) -> None:
+        """Answers tell keep-alive clients to go elsewhere; uvicorn renews these headers each second."""
+        if _CLOSE not in self.server_state.default_headers:
+            self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+
+
+def configure(application: str, *, grace: int) -> Config:
+    """`grace` is how long, in seconds, running calls and open streams may take once we stop."""
+    return Config(
+        application,
+        loop="uvloop",
+        http=GuardedProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=grace,
+    )
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """The address, taken before anything slow is done. Raises `Unavailable` when it cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise Unavailable(_why(host, port, error)) from None
+    return listener
+
+
+def _why(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} is taken by another program. Choose another, for example PORT={port + 1}."
+    if error.errno == errno.EACCES:
+        return f"Port {port} needs more rights than we have. Choose one above 1023, for example PORT=8000."
+    return f"{host}:{port} cannot be listened on: {error.strerror}."

@@ -1,0 +1,142 @@
+"""Processes that belong together: started, watched, begun again when they die, and never left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+LIFELINE = "MOORING_LIFELINE"
+# How long a process may take to stop after its parent has died.
+ORPHAN_SECONDS = 5.0
+LOOK_EVERY = 0.2
+LONGEST_PAUSE = 30.0
+# A process that lived this long was well; its next death begins with the shortest pause again.
+WELL_AFTER = 60.0
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def hang_on_lifeline() -> None:
+    """In a child: end with the parent, however it ends. The kernel closes its end of the pipe for it."""
+    descriptor = os.environ.pop(LIFELINE, "")
+    if descriptor:
+        threading.Thread(target=_hang, args=(int(descriptor),), name="lifeline", daemon=True).start()
+
+
+def _hang(descriptor: int) -> None:
+    os.read(descriptor, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ORPHAN_SECONDS)
+    # The child leads a group of its own, so this takes the worker's pool along.
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+class Child:
+    """One process with a name for people."""
+
+    def __init__(self, name: str, command: Sequence[str]) -> None:
+        self.name = name
+        self.command = command
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start_at = 0.0
+        self._started_at = 0.0
+        self._pause = 1.0
+
+    def start(self, lifeline: int) -> None:
+        self._started_at = time.monotonic()
+        # A session of its own: Ctrl-C reaches us alone, and we say who stops when.
+        self.process = subprocess.Popen(
+            self.command,
+            env=os.environ | {LIFELINE: str(lifeline)},
+            pass_fds=[lifeline],
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def has_died(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+    def bury(self) -> str:
+        """Note the death, set the time of the next start; returns the sentence for people."""
+        assert self.process is not None
+        code, self.process = self.process.returncode, None
+        lived = time.monotonic() - self._started_at
+        self._pause = 1.0 if lived > WELL_AFTER else min(self._pause * 2, LONGEST_PAUSE)
+        self.start_at = time.monotonic() + self._pause
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        return f"The {self.name} {how}. It starts again in {self._pause:.0f} s."
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """The process and everything it has started."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+class Family:
+    """Children of this process. `say` prints a sentence for people."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._children: list[Child] = []
+        self._stop = threading.Event()
+        self._lifeline, self._our_end = os.pipe()
+        self._signals = 0
+
+    def start(self, name: str, *arguments: str) -> Child:
+        """Start `mooring ARGUMENTS` as a process."""
+        child = Child(name, [sys.executable, "-m", "mooring.cli.running", *arguments])
+        child.start(self._lifeline)
+        self._children.append(child)
+        return child
+
+    def listen(self) -> None:
+        """From now on Ctrl-C, SIGTERM and a closed terminal ask for the end; asked twice, it is immediate."""
+        for number in _STOPPING:
+            signal.signal(number, self._on_signal)
+
+    def is_stopping(self) -> bool:
+        return self._stop.is_set()
+
+    def wait(self, seconds: float) -> None:
+        self._stop.wait(seconds)
+
+    def watch(self) -> None:
+        """Until somebody asks for the end: report deaths and start the dead again."""
+        while not self._stop.is_set():
+            for child in self._children:
+                self._tend(child)
+            self._stop.wait(LOOK_EVERY)
+
+    def stop(self, grace: float) -> None:
+        """Ask all to end, at once; after `grace` seconds end them."""
+        for child in self._children:
+            child.signal(signal.SIGTERM)
+        deadline = time.monotonic() + grace
+        while time.monotonic() < deadline and self._signals < 2:
+            if all(child.process is None or child.has_died() for child in self._children):
+                break
+            time.sleep(0.05)
+        for child in reversed(self._children):
+            child.kill()
+
+    def _tend(self, child: Child) -> None:
+        if child.has_died():
+            self._say(child.bury())
+        elif child.process is None and time.monotonic() >= child.start_at:
+            child.start(self._lifeline)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._signals += 1
+        self._stop.set()

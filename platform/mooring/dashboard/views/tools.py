@@ -1,0 +1,198 @@
+"""The tools of a server's draft: listed, written, switched, deleted, previewed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.db.models import Q
+from django.http import HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_POST
+
+from mooring.dashboard.forms.problems import attempt
+from mooring.dashboard.forms.rows import longer, wants_row
+from mooring.dashboard.forms.tools import (
+    ConstantForm,
+    ConstantRows,
+    HttpForm,
+    ParameterForm,
+    ParameterRows,
+    StaticForm,
+    ToolForm,
+    drawn_schema,
+    http_binding,
+)
+from mooring.dashboard.gate import tenant_page
+from mooring.dashboard.pages import page_of, show
+from mooring.dashboard.previewing import Preview, preview_of
+from mooring.dashboard.requests import PageRequest
+from mooring.dashboard.views.servers import server_context
+from servers.access import get_server, get_tool
+from servers.models import Server, Tool
+from servers.services import delete_row, save_tool, set_tool_enabled
+from servers.services.kinds import TOOL
+from tenants.access import Access
+
+TOOLS_A_PAGE = 50
+
+
+@tenant_page("servers:read")
+def index(request: PageRequest, access: Access, server: str) -> HttpResponse:
+    found = get_server(access, server)
+    sought = request.GET.get("q", "").strip()[:100]
+    rows = Tool.objects.filter(server=found)
+    total = rows.count()
+    if sought:
+        rows = rows.filter(Q(name__icontains=sought) | Q(title__icontains=sought) | Q(description__icontains=sought))
+    page = page_of(request, rows, TOOLS_A_PAGE)
+    context = server_context(found, "tools") | {"page": page, "q": sought, "total": total}
+    return show(request, "dashboard/tools.html", context, part="list")
+
+
+@dataclass(slots=True)
+class Sheet:
+    """All forms of one tool's page together."""
+
+    kind: str
+    tool: ToolForm
+    http: HttpForm | None
+    static: StaticForm | None
+    parameters: forms.BaseFormSet[Any] | None
+    constants: forms.BaseFormSet[Any] | None
+
+    @property
+    def forms(self) -> list[forms.BaseForm]:
+        return [form for form in (self.tool, self.http, self.static) if form is not None]
+
+    def is_valid(self) -> bool:
+        rows = [formset for formset in (self.parameters, self.constants) if formset is not None]
+        return all([part.is_valid() for part in (*self.forms, *rows)])
+
+    def definition(self, server: Server) -> dict[str, Any]:
+        """The manifest entry; an input schema that was left empty is drawn from the request."""
+        found = self.tool.definition()
+        if self.static is not None:
+            return found | {"static": self.static.binding()}
+        assert self.http is not None and self.parameters is not None and self.constants is not None
+        http = http_binding(self.http, self.parameters, self.constants, server.variables)
+        if not self.tool.cleaned_data["input_schema"]:
+            found["input_schema"] = drawn_schema(http)
+        return found | {"http": http}
+
+
+def _blank(kind: str, definition: dict[str, Any]) -> Sheet:
+    """Forms that show a definition."""
+    about = ToolForm(initial=ToolForm.initial_of(definition))
+    if kind == "static":
+        return Sheet(kind, about, None, StaticForm(initial=definition.get("static", {})), None, None)
+    http = definition.get("http", {})
+    return Sheet(
+        kind,
+        about,
+        HttpForm(initial=HttpForm.initial_of(http)),
+        None,
+        ParameterRows(
+            prefix="parameters", initial=[ParameterForm.initial_of(row) for row in http.get("parameters", [])]
+        ),
+        ConstantRows(prefix="constants", initial=[ConstantForm.initial_of(row) for row in http.get("constants", [])]),
+    )
+
+
+def _sent(kind: str, request: PageRequest) -> Sheet:
+    about = ToolForm(request.POST)
+    if kind == "static":
+        return Sheet(kind, about, None, StaticForm(request.POST), None, None)
+    return Sheet(
+        kind,
+        about,
+        HttpForm(request.POST),
+        None,
+        longer(ParameterRows, request, prefix="parameters"),
+        longer(ConstantRows, request, prefix="constants"),
+    )
+
+
+@tenant_page("servers:write")
+def new(request: PageRequest, access: Access, server: str) -> HttpResponse:
+    found = get_server(access, server, "servers:write")
+    kind = "static" if request.GET.get("kind") == "static" else "http"
+    return _edit(request, access, found, None, kind, {})
+
+
+@tenant_page("servers:read")
+def detail(request: PageRequest, access: Access, server: str, tool: UUID) -> HttpResponse:
+    found = get_server(access, server)
+    row = get_tool(access, found, tool)
+    definition = TOOL.definition_of(row)
+    return _edit(request, access, found, row, "static" if "static" in definition else "http", definition)
+
+
+def _edit(
+    request: PageRequest, access: Access, server: Server, row: Tool | None, kind: str, definition: dict[str, Any]
+) -> HttpResponse:
+    if request.method != "POST":
+        return _page(request, server, row, _blank(kind, definition))
+    access.require("servers:write")
+    sheet = _sent(kind, request)
+    if wants_row(request) or not sheet.is_valid():
+        return _page(request, server, row, sheet, status=200 if wants_row(request) else 422)
+    saved = attempt(
+        sheet.tool, lambda: save_tool(server, actor=access.actor, tool=row, definition=sheet.definition(server))
+    )
+    if saved is None:
+        return _page(request, server, row, sheet, status=422)
+    messages.success(request, f"The tool {saved.name} is saved in the draft.")
+    return redirect("dashboard:tool", access.tenant.slug, server.slug, saved.id)
+
+
+def _page(
+    request: PageRequest, server: Server, row: Tool | None, sheet: Sheet, *, status: int = 200
+) -> HttpResponse:
+    context = server_context(server, "tools") | {"tool": row, "sheet": sheet, "hide_errors": status == 200}
+    return show(request, "dashboard/tool.html", context, status=status)
+
+
+@require_POST
+@tenant_page("servers:write")
+def preview(request: PageRequest, access: Access, server: str) -> HttpResponse:
+    """The request a tool would send, drawn from the form as it stands, with example arguments."""
+    found = get_server(access, server, "servers:write")
+    sheet = _sent("http", request)
+    drawn = (
+        preview_of(found, sheet.definition(found), request.POST.get("example", ""))
+        if sheet.is_valid()
+        else Preview(problem="Fill in the form first: " + _first_problem(sheet))
+    )
+    return show(request, "dashboard/tool.html#preview", {"preview": drawn})
+
+
+def _first_problem(sheet: Sheet) -> str:
+    for form in sheet.forms:
+        for name, problems in form.errors.items():
+            return f"{name.replace('_', ' ')}: {problems[0]}"
+    return "a row of the request is not complete."
+
+
+@require_POST
+@tenant_page("servers:write")
+def toggle(request: PageRequest, access: Access, server: str, tool: UUID) -> HttpResponse:
+    found = get_server(access, server, "servers:write")
+    row = get_tool(access, found, tool, "servers:write")
+    set_tool_enabled(row, enabled=request.POST.get("enabled") == "yes", actor=access.actor)
+    if request.htmx:
+        return show(request, "dashboard/tools.html#row", server_context(found, "tools") | {"tool": row})
+    return redirect("dashboard:tools", access.tenant.slug, found.slug)
+
+
+@require_POST
+@tenant_page("servers:write")
+def delete(request: PageRequest, access: Access, server: str, tool: UUID) -> HttpResponse:
+    found = get_server(access, server, "servers:write")
+    row = get_tool(access, found, tool, "servers:write")
+    delete_row(row, actor=access.actor)
+    messages.success(request, f"The tool {row.name} is out of the draft. Published versions keep it.")
+    return redirect("dashboard:tools", access.tenant.slug, found.slug)
