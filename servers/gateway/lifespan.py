@@ -63,7 +63,7 @@ async def running_plane() -> AsyncIterator[Plane]:
         poll.cancel()
         await wakeups.close()
         await upstreams.close()
-        directory.close()
+        await asyncio.to_thread(directory.close)
         await asyncio.to_thread(shipper.stop)
         journal.close()
 

@@ -109,7 +109,7 @@ class _Reading:
         self._root: _Node | None = None
 
     def run(self) -> Any:
-        while not isinstance(event := self._loader.get_event(), yaml.StreamEndEvent):
+        while (event := self._loader.get_event()) is not None and not isinstance(event, yaml.StreamEndEvent):
             self._take(event)
         return self._root.value if self._root else None
 
@@ -179,10 +179,12 @@ class _Reading:
         self._aliases += 1
         if self._aliases > MAX_ALIASES:
             self._refuse(event, f"the document uses more than {MAX_ALIASES:,} aliases", "too_many_aliases")
-        node = self._anchors.get(event.anchor)
+        name = str(event.anchor)
+        node = self._anchors.get(name)
         if node is None:
-            name = event.anchor[:100]
-            self._refuse(event, f"*{name} names nothing that is complete before this line", "unknown_alias")
+            self._refuse(
+                event, f"*{name[:100]} names nothing that is complete before this line", "unknown_alias"
+            )
         self._bounds.add(node.nodes)
         parent = self._open[-1] if self._open else None
         if parent is not None and isinstance(parent.value, dict) and parent.key is None:
@@ -221,9 +223,10 @@ class _Reading:
                 self._refuse(event, "`<<` can only merge mappings", "bad_merge")
             parent.merged.append(source)
 
-    def _refuse_tag(self, event: yaml.NodeEvent) -> NoReturn:
-        tag = event.tag.removeprefix(_CORE)[:100]
+    def _refuse_tag(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> NoReturn:
+        tag = str(event.tag).removeprefix(_CORE)[:100]
         self._refuse(event, f"the tag {tag} is not plain YAML. Write the value itself", "unknown_tag")
 
     def _refuse(self, event: yaml.Event, why: str, code: str) -> NoReturn:
-        raise InvalidInput(f"The YAML cannot be used, line {event.start_mark.line + 1}: {why}.", code=code)
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        raise InvalidInput(f"The YAML cannot be used, line {line}: {why}.", code=code)

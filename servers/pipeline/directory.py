@@ -7,6 +7,7 @@ four threads; a change that arrives while a load runs makes that load run again,
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Hashable
@@ -120,7 +121,11 @@ class Directory:
         self._seen: int | None = None
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Blocks until the loader's threads have closed their database connections, at most two seconds."""
+        meeting = threading.Barrier(THREADS)
+        for _ in range(THREADS):
+            self._threads.submit(loading.close_connections, meeting)
+        self._threads.shutdown(wait=True)
 
     async def in_thread(self, work: Callable[[], V]) -> V:
         return await asyncio.get_running_loop().run_in_executor(self._threads, loading.in_system_scope, work)

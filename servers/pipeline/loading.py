@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from django.db import close_old_connections
+from django.db import close_old_connections, connections
 
 from mooring.accounts.models import User
 from mooring.scope import system_scope, tenant_scope
@@ -71,6 +73,13 @@ def in_system_scope(work: Callable[[], T]) -> T:
             return work()
     finally:
         close_old_connections()
+
+
+def close_connections(meeting: threading.Barrier) -> None:
+    """Close this thread's connections once every thread of the pool has come, so that each closes its own."""
+    with contextlib.suppress(threading.BrokenBarrierError):
+        meeting.wait(timeout=2.0)
+    connections.close_all()
 
 
 def change_head() -> int:

@@ -9,10 +9,14 @@ from servers.importers.openapi.findings import Findings, LeaveOut
 from servers.importers.openapi.objects import Shape, shape_of
 from servers.importers.openapi.reading import mapping, named
 from servers.importers.openapi.references import References
+from servers.importers.openapi.wire_names import MAX_LENGTH
 
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
+_FILE = {"type": "string", "contentEncoding": "base64"}
 _BASE64 = "A file, given as base64."
+_FILES = ("application/octet-stream", "application/pdf", "application/zip", "application/gzip")
+_FILE_KINDS = ("image/", "audio/", "video/")
 
 
 def add_body(
@@ -30,7 +34,7 @@ def add_body(
     choice = _choose(offered)
     if choice is None:
         kinds = ", ".join(name[:60] for name in list(offered)[:5])
-        why = f"Its body is {kinds}. Only JSON, form and plain-text bodies can be sent."
+        why = f"Its body is {kinds}. Only JSON, forms, plain text and files can be sent."
         if required:
             raise LeaveOut(why)
         findings.add(f"{operation}, body", why)
@@ -62,9 +66,15 @@ def _rank(essence: str) -> int | None:
         return 0
     if essence.endswith("+json"):
         return 1
+    if _is_file_type(essence):
+        return 6
     return {FORM: 2, MULTIPART: 3, "text/plain": 4, "text/markdown": 4, "application/*": 5, "*/*": 5}.get(
         essence
     )
+
+
+def _is_file_type(essence: str) -> bool:
+    return essence in _FILES or (essence.startswith(_FILE_KINDS) and not essence.endswith(("*", "+xml")))
 
 
 def _is_impossible(media_type: str, media: dict[str, Any]) -> bool:
@@ -93,26 +103,33 @@ def _build(
     if content_type.startswith("text/"):
         schema = schema if mapping(references.follow(schema)).get("type") == "string" else {"type": "string"}
         return {"argument": _whole(schema, body, arguments, required=required)}
+    if _is_file_type(content_type):
+        return {"argument": _whole(_FILE, body, arguments, required=required, notes=_BASE64), "binary": True}
     shape = shape_of(schema, references)
-    if shape is not None:
-        fields = _fields(shape, arguments, required=required, is_multipart=content_type == MULTIPART)
+    if shape is not None and all(0 < len(name) <= MAX_LENGTH for name in shape.properties):
+        fields, files = _fields(shape, arguments, required=required, is_multipart=content_type == MULTIPART)
         if fields:
-            return {"fields": fields}
+            return {"fields": fields, **({"binary": files} if files else {})}
     if content_type in (FORM, MULTIPART):
         schema = schema if mapping(references.follow(schema)).get("type") == "object" else {"type": "object"}
     return {"argument": _whole(schema, body, arguments, required=required)}
 
 
-def _whole(schema: object, body: dict[str, Any], arguments: Arguments, *, required: bool) -> str:
+def _whole(
+    schema: object, body: dict[str, Any], arguments: Arguments, *, required: bool, notes: str = ""
+) -> str:
     if body.get("description") and isinstance(schema, dict) and not schema.get("description"):
         schema = {**schema, "description": body["description"]}
-    return arguments.add("body", "body", schema, required=required)
+    return arguments.add("body", "body", schema, required=required, notes=notes)
 
 
-def _fields(shape: Shape, arguments: Arguments, *, required: bool, is_multipart: bool) -> dict[str, str]:
-    """An optional body asks for nothing, since leaving all of it out is allowed."""
+def _fields(
+    shape: Shape, arguments: Arguments, *, required: bool, is_multipart: bool
+) -> tuple[dict[str, str], list[str]]:
+    """Arguments by wire name, and which are files. An optional body asks for none, for it may be left out."""
     hides = arguments.conversion.hides
-    fields = {}
+    fields: dict[str, str] = {}
+    files: list[str] = []
     for name in shape.properties:
         schema = shape.schema(name)
         if any(hides(part) for part in shape.properties[name]):
@@ -120,9 +137,10 @@ def _fields(shape: Shape, arguments: Arguments, *, required: bool, is_multipart:
         notes = ""
         if is_multipart and _is_file(schema):
             schema, notes = _as_base64(schema), _BASE64
+            files.append(name)
         is_needed = required and name in shape.required
         fields[name] = arguments.add(name, "body", schema, required=is_needed, notes=notes)
-    return fields
+    return fields, files
 
 
 def _is_file(schema: object) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -18,6 +18,7 @@ INLINE_BYTES = 200  # leaves no larger than this are written out up to
 INLINE_TIMES = 4  # this many times, for clients that read `$defs` badly
 KEEP_TEXTS_TO = 2  # levels that keep descriptions when a schema is too large
 KEEP_LEVELS = 4  # levels that stay at all when it is still too large
+MAX_LEVELS = 50  # of JSON; schemas and manifests may not be much deeper
 PREFIX = "#/$defs/"
 
 
@@ -44,6 +45,20 @@ def size(schema: object) -> int:
     return len(msgspec.json.encode(schema))
 
 
+def levels(value: object) -> int:
+    """How deep a JSON value is nested."""
+    depth, level = 0, [value]
+    while level := [child for node in level for child in _children(node)]:
+        depth += 1
+    return depth
+
+
+def _children(node: object) -> list[object]:
+    if isinstance(node, dict):
+        return list(node.values())
+    return node if isinstance(node, list) else []
+
+
 def close(
     root: dict[str, Any], uses: Mapping[str, int], definition: Callable[[str], Definition], *, limit: int
 ) -> Whole:
@@ -53,6 +68,8 @@ def close(
     """
     gathered = _gather(root, uses, definition, limit)
     schema = gathered.written_out(root)
+    if levels(schema) > MAX_LEVELS:
+        schema = replace(gathered, inline=False).written_out(root)
     was_cut = bool(gathered.cut)
     if size(schema) > limit * 1.5:
         schema, was_cut = _reduced(schema, limit), True
@@ -94,6 +111,7 @@ class _Gathered:
     kept: dict[str, Definition]
     cut: dict[str, dict[str, Any]]
     uses: Counter[str]
+    inline: bool = True
 
     def written_out(self, root: dict[str, Any]) -> dict[str, Any]:
         schema = self._expand(root)
@@ -106,6 +124,8 @@ class _Gathered:
 
     def _is_inline(self, name: str) -> bool:
         """What is used once cannot be part of a circle that the root reaches, so this ends."""
+        if not self.inline:
+            return False
         times, part = self.uses[name], self.kept[name]
         return times == 1 or (not part.uses and part.size <= INLINE_BYTES and times <= INLINE_TIMES)
 
@@ -148,13 +168,18 @@ def _mapped(schema: dict[str, Any], change: Callable[[dict[str, Any]], dict[str,
 def _reduced(schema: dict[str, Any], limit: int) -> dict[str, Any]:
     schema = _without_texts(schema, KEEP_TEXTS_TO)
     if size(schema) > limit:
-        schema = _shallow({k: v for k, v in schema.items() if k != "$defs"}, KEEP_LEVELS)
+        schema = flattened(schema)
     if (bytes_left := size(schema)) > 4 * limit:
         raise LeaveOut(
-            f"The schema of its arguments takes {bytes_left // 1024:,} KB even when shortened, which no client can use. "
-            "Write this tool by hand with the arguments you need."
+            f"Its arguments take a schema of {bytes_left // 1024:,} KB even when shortened, which no client "
+            "can use. Write this tool by hand with the arguments you need."
         )
     return schema
+
+
+def flattened(schema: dict[str, Any]) -> dict[str, Any]:
+    """The first levels alone, for a schema that is too much as a whole."""
+    return _shallow({keyword: value for keyword, value in schema.items() if keyword != "$defs"}, KEEP_LEVELS)
 
 
 def _without_texts(schema: dict[str, Any], levels: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from servers.importers.openapi.reading import mapping, sequence, text
 from servers.importers.openapi.references import MAX_HOPS, Found, References
 
 Direction = Literal["input", "output"]
-MAX_NESTING = 24  # levels inside one schema, references not counted
+MAX_NESTING = 20  # levels inside one schema, references not counted
 ANYTHING = "Not described any further here; any value is accepted."
 
 
@@ -82,7 +82,9 @@ class Conversion:
         """The pointer of a schema that is more than a reference; None when references only lead in a circle."""
         for _ in range(MAX_HOPS):
             found = self.references.find(reference, self.base)
-            if not isinstance(found.value, dict | bool):
+            if isinstance(found.value, bool):
+                return found.pointer
+            if not isinstance(found.value, dict):
                 raise LeaveOut(
                     f"It refers to `{reference[:200]}`, which is not a schema. Correct that `$ref`."
                 )
@@ -223,7 +225,7 @@ def _collapsed(result: dict[str, Any]) -> dict[str, Any]:
     branches = result.get("allOf", ())
     if len(branches) != 1 or not ANNOTATIONS.issuperset(result.keys() - {"allOf"}):
         return result
-    return branches[0] | {keyword: value for keyword, value in result.items() if keyword != "allOf"}
+    return {**branches[0], **{keyword: value for keyword, value in result.items() if keyword != "allOf"}}
 
 
 def _nullable(result: dict[str, Any]) -> dict[str, Any]:

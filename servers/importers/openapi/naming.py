@@ -21,7 +21,7 @@ def cleaned(text: str) -> str:
 
 def snake(text: str) -> str:
     """`bearerAuth` → `bearer_auth`, for variables and secrets; starts with a letter."""
-    name = _HUMP.sub("_", cleaned(text)).replace("-", "_").lower()
+    name = _HUMP.sub("_", cleaned(text.replace("OAuth", "Oauth"))).replace("-", "_").lower()
     name = re.sub(r"__+", "_", name)[: MAX_NAME - 12].strip("_")  # leaves room for an ending
     return name if name[:1].isalpha() else f"api_{name}".strip("_")
 

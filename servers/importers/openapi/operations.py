@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import jsonschema_rs
-
+from mooring.errors import InvalidInput
 from servers.importers.openapi.addresses import Address
 from servers.importers.openapi.arguments import Arguments
 from servers.importers.openapi.bodies import add_body
+from servers.importers.openapi.closures import flattened
 from servers.importers.openapi.findings import Findings, LeaveOut
-from servers.importers.openapi.keywords import validator
 from servers.importers.openapi.naming import cleaned
 from servers.importers.openapi.parameters import Parameter, add_parameters, parameters_of
 from servers.importers.openapi.paths import Path, read_path
@@ -21,9 +21,11 @@ from servers.importers.openapi.references import References
 from servers.importers.openapi.responses import Answer, answer_of
 from servers.importers.openapi.schemas import Schemas
 from servers.importers.openapi.security import Authentication, Security
+from servers.schemas import compile_schema
 
 MAX_TITLE = 100
 MAX_DESCRIPTION = 4_000
+_ODD = re.compile(r"^[^A-Za-z]|[^A-Za-z0-9_-]")  # what a template's placeholders cannot hold, and more
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
@@ -125,7 +127,7 @@ def _renamed(
     taken = set(path.names) | variables
     for parameter in placed:
         name = parameter["name"]
-        if parameter["in"] == "path" and (name in variables or cleaned(name) != name):
+        if parameter["in"] == "path" and (name in variables or _ODD.search(name)):
             new = f"path_{cleaned(name)}"
             while new in taken:
                 new += "_"
@@ -154,14 +156,14 @@ def _body(site: Site, arguments: Arguments, workshop: Workshop) -> dict[str, Any
 
 def _input_schema(arguments: Arguments, workshop: Workshop, key: str) -> dict[str, Any]:
     whole = workshop.inputs.whole(arguments.schema(), arguments.uses, limit=workshop.input_limit)
-    if whole.was_cut:
+    schema = _usable(whole.schema)
+    if whole.was_cut or schema is not whole.schema:
         workshop.findings.count(
             "parts of large schemas",
             "They are described down to a certain depth and size; what lies deeper accepts any value.",
             key,
         )
-    _check_compiles(whole.schema)
-    return whole.schema
+    return schema
 
 
 def _output_schema(answer: Answer, findings: Findings, key: str) -> dict[str, Any]:
@@ -175,11 +177,22 @@ def _output_schema(answer: Answer, findings: Findings, key: str) -> dict[str, An
     return {"output_schema": answer.schema}
 
 
+def _usable(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema that costs too much to check is used without its deeper parts."""
+    try:
+        _check_compiles(schema)
+        return schema
+    except LeaveOut:
+        flat = flattened(schema)
+        _check_compiles(flat)
+        return flat
+
+
 def _check_compiles(schema: dict[str, Any]) -> None:
     try:
-        validator(schema)
-    except (jsonschema_rs.ValidationError, ValueError) as error:
-        raise LeaveOut(f"Its schema is not usable: {shorten(str(error).splitlines()[0], 200)}") from None
+        compile_schema(schema)
+    except InvalidInput as error:
+        raise LeaveOut(f"Its schema is not usable. {error.message}") from None
 
 
 def _description(site: Site) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from servers.importers.openapi.closures import size
+from servers.importers.openapi.conversion import Conversion
 from servers.importers.openapi.findings import Findings, LeaveOut
-from servers.importers.openapi.objects import is_object
+from servers.importers.openapi.objects import is_object, shape_of
 from servers.importers.openapi.reading import mapping, named
 from servers.importers.openapi.references import References
 from servers.importers.openapi.schemas import Schemas
@@ -99,17 +101,26 @@ def _schema(
         if not is_object(first, references):
             return None
         conversion = outputs.conversion()
-        root = conversion.convert(first)
-        whole = outputs.whole(root, conversion.uses, limit=limit)
+        root = _root(first, conversion, references)
+        whole = outputs.whole(root, conversion.uses, limit=limit) if size(root) <= limit else None
     except LeaveOut as error:
         findings.count(_SCHEMA, str(error), name)
         return None
-    if whole.was_cut:
+    if whole is None or whole.was_cut:
         findings.count(
             _SCHEMA, "It is too large to hand to clients with each tool; answers come as they are.", name
         )
         return None
     return {**whole.schema, "type": "object"}
+
+
+def _root(schema: dict[str, Any], conversion: Conversion, references: References) -> dict[str, Any]:
+    """The answer's schema, its allOf made one list of properties where that says the same."""
+    shape = shape_of(schema, references) if "allOf" in mapping(references.follow(schema)) else None
+    if shape is None:
+        return conversion.convert(schema)
+    joined = {name: shape.schema(name) for name in shape.properties}
+    return conversion.convert({"type": "object", "properties": joined, "required": shape.required})
 
 
 def _json_schema(media: dict[str, dict[str, Any]]) -> dict[str, Any] | None:

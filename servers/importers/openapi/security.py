@@ -7,9 +7,9 @@ from typing import Any
 
 from servers.importers.openapi.findings import LeaveOut
 from servers.importers.openapi.naming import Names, numbered, snake
-from servers.importers.openapi.parameters import is_token
 from servers.importers.openapi.reading import mapping, named, shorten, text
 from servers.importers.openapi.references import References
+from servers.importers.openapi.wire_names import MAX_LENGTH, OF_THE_CONNECTION, is_token
 
 MAX_DESCRIPTION = 500
 _AUTHORIZATION = ("header", "authorization")
@@ -116,9 +116,9 @@ class Security:
 
     def _api_key(self, name: str, node: dict[str, Any]) -> _Scheme:
         place, key = text(node.get("in")), text(node.get("name"))
-        if place not in ("header", "query", "cookie") or not key or (place != "query" and not is_token(key)):
+        if not _can_carry(place, key):
             raise LeaveOut(
-                f"Its API key `{name[:100]}` does not say in which header, query or cookie it goes."
+                f"Its API key `{name[:100]}` does not name a header, query parameter or cookie to go in."
             )
         where = "query parameter" if place == "query" else place
         secret = self._secret(name, "", node, f"API key, sent as the {where} `{key[:100]}`.")
@@ -155,3 +155,15 @@ class Security:
 
 def _authorization(value: str) -> _Scheme:
     return _Scheme(_AUTHORIZATION, {"in": "header", "name": "Authorization", "value": value})
+
+
+def _can_carry(place: str, name: str) -> bool:
+    match place:
+        case "query":
+            return 0 < len(name) <= MAX_LENGTH
+        case "cookie":
+            return is_token(name)
+        case "header":
+            return is_token(name) and name.casefold() not in OF_THE_CONNECTION
+        case _:
+            return False

@@ -1,0 +1,198 @@
+"""From nothing to a called tool, as scripts do it: on the data directory and through the API."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+REVISIONS = ("2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28")
+PETS: dict[str, Any] = {
+    "openapi": "3.1.0",
+    "info": {"title": "Pets", "version": "1"},
+    "servers": [{"url": "https://pets.example/v1"}],
+    "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+    "security": [{"token": []}],
+    "paths": {
+        "/pets": {"get": {"operationId": "listPets", "summary": "All pets", "responses": {}}},
+    },
+}
+
+
+@pytest.fixture(params=["local", "remote"])
+def place(request, installation):
+    """A fresh organisation: its name, and the key commands go through, or none."""
+    tenant = installation.tenant()
+    return tenant, installation.key(tenant) if request.param == "remote" else ""
+
+
+def test_a_manifest_is_deployed_called_changed_and_rolled_back(installation, place, echo_file):
+    tenant, key = place
+    deploy = ["deploy", str(echo_file), "--tenant", tenant, "--server", "echo"]
+    printed = installation.ok(*deploy, "--public", key=key)
+    assert printed.splitlines()[-1] == f"{installation.origin}/t/{tenant}/echo/mcp"
+
+    assert installation.ok("call", f"{tenant}/echo", "hello", '{"name": "Ada"}') == "Hello Ada\n"
+
+    again = installation.json(*deploy, key=key)
+    assert (again["version"], again["is_new_version"]) == ("1.0.0", False)
+
+    echo_file.write_text(echo_file.read_text().replace("Hello {name}", "Good day, {name}"))
+    changed = installation.json(*deploy, key=key)
+    assert changed["is_new_version"] is True
+    versions = installation.json("versions", f"{tenant}/echo", key=key)
+    assert [(row["number"], row["channels"]) for row in versions] == [
+        (changed["version"], ["live"]),
+        ("1.0.0", []),
+    ]
+    assert "serves 1.0.0 now" in installation.ok("rollback", f"{tenant}/echo", "1.0.0", key=key)
+    assert installation.json("servers", "list", "--tenant", tenant, key=key)[0]["live"] == "1.0.0"
+    # The draft is the newer version still: deploying it serves that one, without making a third.
+    assert installation.json(*deploy, key=key)["is_new_version"] is False
+    assert installation.json("servers", "list", "--tenant", tenant, key=key)[0]["live"] == changed["version"]
+    tools = installation.json("tools", "list", f"{tenant}/echo", key=key)
+    assert [tool["name"] for tool in tools] == ["echo", "hello"]
+
+
+def test_an_openapi_document_is_deployed_with_its_base_url_and_secrets(installation, place, tmp_path):
+    tenant, key = place
+    path = tmp_path / "pets.json"
+    path.write_text(json.dumps(PETS))
+    deploy = [
+        "deploy",
+        str(path),
+        "--tenant",
+        tenant,
+        "--server",
+        "pets",
+        "--base-url",
+        "https://two.example",
+    ]
+    first = installation.json(*deploy, key=key)
+    assert (first["tools"], len(first["missing_secrets"])) == (1, 1)
+    name = first["missing_secrets"][0]
+    printed = installation.ok(*deploy, key=key)
+    assert f"Secrets without a value: {name}" in printed
+    assert printed.splitlines()[-1] == first["endpoint"]
+    second = installation.run(*deploy, "--secret", f"{name}=hunter2-hunter2", key=key)
+    assert second.returncode == 0
+    assert "hunter2" not in second.stdout + second.stderr
+    assert installation.json(*deploy, key=key)["missing_secrets"] == []
+
+
+def test_standard_input_is_deployed(installation, place, echo_file):
+    tenant, key = place
+    printed = installation.ok(
+        "deploy", "-", "--tenant", tenant, "--server", "echo", key=key, stdin=echo_file.read_text()
+    )
+    assert printed.splitlines()[-1].endswith(f"/t/{tenant}/echo/mcp")
+
+
+def test_a_broken_document_changes_nothing_and_says_why(installation, place, tmp_path):
+    tenant, key = place
+    for text in ("hello: world", "swagger: '2.0'", "mooring: 1\ntools: 3", "a: [", ""):
+        path = tmp_path / "broken.yaml"
+        path.write_text(text)
+        deploy = ["deploy", str(path), "--tenant", tenant, "--server", "none"]
+        assert len(installation.refused(*deploy, key=key)) > 30
+    assert installation.json("servers", "list", "--tenant", tenant, key=key) == []
+
+
+def test_keys_are_made_listed_and_revoked(installation, place, echo_file):
+    tenant, key = place
+    installation.ok("deploy", str(echo_file), "--tenant", tenant, "--server", "echo", key=key)
+    made = installation.json(
+        "keys", "create", "--tenant", tenant, "--name", "ci", "--server", "echo", "--days", "7", key=key
+    )
+    assert made["servers"] == ["echo"]
+    assert (
+        installation.ok("call", f"{tenant}/echo", "hello", '{"name": "Ada"}', key=made["secret"])
+        == "Hello Ada\n"
+    )
+    assert "Revoked" in installation.ok("keys", "revoke", made["id"], "--tenant", tenant, key=key)
+    states = {
+        row["id"]: row["state"] for row in installation.json("keys", "list", "--tenant", tenant, key=key)
+    }
+    assert states[made["id"]] == "revoked"
+    assert "no such key" in installation.refused(
+        "keys", "revoke", "moor_nothing", "--tenant", tenant, key=key
+    )
+
+
+def test_a_key_made_here_does_what_a_developer_may(installation):
+    tenant = installation.tenant()
+    key = installation.key(tenant)
+    assert key.startswith("moor_")
+    assert len(key.splitlines()) == 1
+    (row,) = installation.json("keys", "list", "--tenant", tenant)
+    assert {"servers:call", "servers:publish", "secrets:write"} <= set(row["scopes"])
+    assert row["user"] == f"{tenant}@example.com"
+
+
+def test_the_audit_log_says_which_command_changed_what(installation, echo_file):
+    tenant = installation.tenant()
+    installation.ok("deploy", str(echo_file), "--tenant", tenant, "--server", "echo")
+    events = installation.json("audit", "--tenant", tenant)
+    assert [event["action"] for event in events[:2]] == ["version.published", "draft.replaced"]
+    assert {event["actor"]["kind"] for event in events} == {"cli"}
+    assert "version.published" in installation.ok("audit", "--tenant", tenant, "--limit", "3")
+
+
+def test_a_key_for_another_organisation_is_refused(installation):
+    key = installation.key(installation.tenant())
+    other = installation.tenant()
+    assert "belongs to" in installation.refused("servers", "list", "--tenant", other, key=key, code=2)
+
+
+def test_a_bad_key_is_refused(installation):
+    assert "valid API key" in installation.refused("servers", "list", key="moor_nonsense")
+
+
+# ---- calling ---------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def private(installation, tmp_path_factory):
+    """A private echo server and a key for it."""
+    from tests.mooring.cli import conftest
+
+    path = tmp_path_factory.mktemp("private") / "echo.yaml"
+    path.write_text(conftest.ECHO)
+    tenant = installation.tenant()
+    installation.ok("deploy", str(path), "--tenant", tenant, "--server", "echo")
+    return f"{tenant}/echo", installation.key(tenant)
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_tool_is_called_in_every_revision(installation, private, revision):
+    server, key = private
+    called = ["call", server, "hello", '{"name": "Ada"}', "--key", key, "--revision", revision]
+    assert installation.ok(*called) == "Hello Ada\n"
+    (row, *_) = installation.json("calls", "--tenant", server.split("/")[0]) or [{"revision": revision}]
+    assert row["revision"] in REVISIONS
+
+
+def test_a_call_prints_the_whole_result_as_json(installation, private):
+    server, key = private
+    result = installation.json("call", server, "echo", '{"text": "grüß dich"}', "--key", key)
+    assert "grüß dich" in json.dumps(result, ensure_ascii=False)
+
+
+def test_a_draft_and_a_version_are_called_by_name(installation, private):
+    server, key = private
+    for name in (f"{server}@draft", f"{server}@1.0.0"):
+        assert installation.ok("call", name, "hello", '{"name": "Ada"}', "--key", key) == "Hello Ada\n"
+
+
+def test_a_call_that_fails_says_why_and_answers_one(installation, private):
+    server, key = private
+    assert "key" in installation.refused("call", server, "hello", '{"name": "Ada"}')
+    installation.refused("call", server, "no_such_tool", "{}", "--key", key)
+    wrong = installation.run("call", server, "hello", '{"name": 5}', "--key", key)
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert "name" in wrong.stderr
+
+
+def test_nobody_there_is_said_in_one_line(installation):
+    away = type(installation)(installation.environment | {"MOORING_URL": "http://127.0.0.1:1"}, "")
+    assert "does not answer" in away.refused("call", "a/b", "c")
+    assert "does not answer" in away.refused("servers", "list", key="moor_x")
