@@ -7,14 +7,17 @@ member without the permission gets `Forbidden`. All of it runs inside the tenant
 from __future__ import annotations
 
 import uuid
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from django.db.models import QuerySet
 
 from mooring.audit.models import AuditEvent
 from mooring.errors import Forbidden, NotFound
+from mooring.scope import tenant_scope
 from servers.models import (
     CallRecord,
+    Channel,
     DraftRow,
     Import,
     Prompt,
@@ -25,6 +28,7 @@ from servers.models import (
     Version,
 )
 from tenants.access import Access
+from tenants.models import Tenant
 from tenants.slugs import SLUG
 
 _Row = TypeVar("_Row", bound=DraftRow)
@@ -101,7 +105,7 @@ def get_import(access: Access, row: str | uuid.UUID, permission: str = "servers:
     access.require(permission)
     require_all_servers(access)
     known = _uuid(row)
-    found: Import | None = known and Import.objects.filter(tenant=access.tenant, id=known).first()
+    found: Import | None = Import.objects.filter(tenant=access.tenant, id=known).first() if known else None
     if found is None:
         raise NotFound("There is no such import.")
     return found
@@ -126,9 +130,8 @@ def audit_events(access: Access) -> QuerySet[AuditEvent]:
 
 def _row(model: type[_Row], access: Access, server: Server, row: str | uuid.UUID, what: str) -> _Row:
     known = _uuid(row)
-    found: _Row | None = (
-        known and model.objects.filter(tenant=access.tenant, server=server, id=known).first()
-    ) or None
+    rows = model.objects.filter(tenant=access.tenant, server=server)
+    found: _Row | None = rows.filter(id=known).first() if known else None
     if found is None:
         raise NotFound(f"There is no such {what}.")
     return found
@@ -139,3 +142,34 @@ def _uuid(value: str | uuid.UUID) -> uuid.UUID | None:
         return uuid.UUID(str(value))
     except ValueError:
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class PublicServer:
+    """What anybody may know of a public server: its live version."""
+
+    tenant: str
+    tenant_name: str
+    slug: str
+    number: str
+    manifest: dict[str, Any]
+
+
+def public_server(tenant: str, slug: str) -> PublicServer:
+    """The live version of a public server, for anybody. Raises `NotFound` for all other names alike."""
+    owner: Tenant | None = None
+    if SLUG.fullmatch(tenant) and SLUG.fullmatch(slug):
+        owner = Tenant.objects.filter(slug=tenant, deleted_at__isnull=True, suspended_at__isnull=True).first()
+    if owner is not None:
+        with tenant_scope(owner.id):
+            channel = (
+                Channel.objects.filter(
+                    name="live", server__slug=slug, server__is_public=True, server__deleted_at__isnull=True
+                )
+                .select_related("version")
+                .first()
+            )
+        if channel is not None:
+            version = channel.version
+            return PublicServer(owner.slug, owner.name, slug, version.number, version.manifest)
+    raise NotFound("There is no public server by that name.")

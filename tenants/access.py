@@ -105,6 +105,12 @@ def list_keys(access: Access) -> QuerySet[ApiKey]:
     return keys
 
 
+def list_members(access: Access) -> QuerySet[Membership]:
+    access.require("members:read")
+    members: QuerySet[Membership] = Membership.objects.filter(tenant=access.tenant).select_related("user")
+    return members.order_by("user__email")
+
+
 def get_key(access: Access, key_id: uuid.UUID | str) -> ApiKey:
     access.require("keys:write")
     key: ApiKey | None = ApiKey.objects.filter(tenant=access.tenant, id=key_id).first()

@@ -14,8 +14,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 BODY_SECONDS = 30.0
-_WANTED = frozenset(
-    {
+_WANTED = {
+    name: name.decode()
+    for name in (
         b"accept",
         b"accept-encoding",
         b"authorization",
@@ -27,8 +28,11 @@ _WANTED = frozenset(
         b"mcp-protocol-version",
         b"mcp-session-id",
         b"origin",
-    }
-)
+    )
+}
+
+
+_NONE: frozenset[str] = frozenset()
 
 
 class Disconnected(Exception):
@@ -40,12 +44,15 @@ def wanted_headers(raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], 
     found: dict[str, str] = {}
     duplicated: set[str] = set()
     for name, value in raw:
-        if name in _WANTED or name.startswith(b"mcp-param-"):
+        text = _WANTED.get(name)
+        if text is None:
+            if not name.startswith(b"mcp-param-"):
+                continue
             text = name.decode("latin-1")
-            if text in found:
-                duplicated.add(text)
-            found[text] = value.decode("latin-1").strip(" \t")
-    return found, frozenset(duplicated)
+        if text in found:
+            duplicated.add(text)
+        found[text] = value.decode("latin-1").strip(" \t")
+    return found, frozenset(duplicated) if duplicated else _NONE
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:

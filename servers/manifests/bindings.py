@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from servers.runtimes.http.addresses import compile_address
 from servers.runtimes.http.definition import HttpDefinition, parse
 from servers.runtimes.http.request import RequestTemplate
 from servers.runtimes.http.values import NotReady, Values
@@ -31,24 +32,29 @@ def _request_problems(
     definition: HttpDefinition, variables: Mapping[str, Any], secrets: Mapping[str, Any]
 ) -> Iterator[Problem]:
     defaults = {name: about.get("default", "") for name, about in variables.items()}
-    values = Values(
-        {name: default or _stand_in(name, definition.url) for name, default in defaults.items()},
-        dict.fromkeys(secrets, "stand-in"),
-    )
-    refusal = ""
-    try:
-        RequestTemplate(definition, values)
-    except NotReady as error:
-        # Of variables that have defaults the sentence is true; stand-ins prove nothing.
-        refusal = error.sentence if error.failure != "variable_missing" and all(defaults.values()) else ""
-    except ValueError as error:
-        refusal = str(error)
+    known = {name: default or _stand_in(name, definition.url) for name, default in defaults.items()}
+    values = Values(known.get, dict.fromkeys(secrets, "stand-in").get)
+    # Of variables that all have defaults a refusal is true; what a stand-in spoils proves nothing.
+    refusal = _refusal(definition, values, believed=all(defaults.values()))
     for name in dict.fromkeys(values.missing_variables):
         yield "http", f"It names {{{name}}}, which is neither a variable of the server nor a path parameter."
     for name in dict.fromkeys(values.missing_secrets):
         yield "http", f"It names the secret {name!r}. Declare it under secrets."
     if refusal and not values.missing_variables and not values.missing_secrets:
-        yield ("http.url" if "URL" in refusal or "path parameter" in refusal else "http"), refusal
+        yield refusal
+
+
+def _refusal(definition: HttpDefinition, values: Values, *, believed: bool) -> Problem | None:
+    place = "http.url"
+    try:
+        compile_address(definition.url, definition.parameters, values)
+        place = "http"
+        RequestTemplate(definition, values)
+    except NotReady as error:
+        return (place, error.sentence) if believed else None
+    except ValueError as error:
+        return place, str(error)
+    return None
 
 
 def _stand_in(name: str, url: str) -> str:

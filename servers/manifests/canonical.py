@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, Literal
 
 import yaml
@@ -72,7 +73,8 @@ def _number(value: float) -> float:
         raise InvalidInput("Infinity and NaN are not JSON. Write a number.")
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) < _EXPONENT_FROM else value
-    return double if abs(value) >= _EXPONENT_FROM and int(double) == value else value
+    # `repr` is how the double is written; a database may give that back with all its zeros.
+    return double if abs(value) >= _EXPONENT_FROM and Decimal(repr(double)) == value else value
 
 
 def without_defaults(manifest: Json) -> Json:

@@ -143,7 +143,8 @@ def _input(what: str, old: Json, new: Json) -> Iterator[_Difference]:
     for name in before.keys() & after.keys():
         yield from _property(f"{what}: its argument {name}", before[name], after[name])
     rest_of_old, rest_of_new = _rest(old), _rest(new)
-    if set(_required(old)) - set(_required(new)) or rest_of_old != rest_of_new:
+    freed = (set(_required(old)) - set(_required(new))) & after.keys()
+    if freed or rest_of_old != rest_of_new:
         yield _Difference(Weight.MINOR, f"{what} takes its arguments by other rules.")
 
 

@@ -9,7 +9,6 @@ from servers.pipeline.call import Call
 from servers.pipeline.directory import Directory, Endpoint
 from servers.pipeline.principals import Principal, anonymous
 from tenants import playground_tokens
-from tenants.keys import digest_of, is_well_formed
 
 MAX_CREDENTIAL = 4_096
 
@@ -37,9 +36,9 @@ async def authenticate(call: Call, directory: Directory) -> Principal | None:
 async def _principal(credential: str, directory: Directory) -> Principal | None:
     if credential.startswith(playground_tokens.PREFIX):
         return await _principal_of_pass(credential, directory)
-    if not is_well_formed(credential):
+    digest = directory.digest_of(credential)
+    if digest is None:
         return None
-    digest = digest_of(credential)
     kept = directory.principals.peek(digest)
     return kept[0] if kept is not None else await directory.principal_of_key(digest)
 

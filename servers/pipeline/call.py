@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from random import Random
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from servers.pipeline.snapshot import Snapshot
 from servers.protocol.envelope import Envelope
 
 Headers = Mapping[str, str]
+_random = Random()
+os.register_at_fork(after_in_child=_random.seed)
 
 
 class Call:
@@ -46,7 +49,8 @@ class Call:
         self, tenant_slug: str, server_slug: str, selector: str, headers: Headers, address: str
     ) -> None:
         self.started = time.perf_counter()
-        self.request_id = os.urandom(12).hex()
+        # Names a request in logs; it is no secret, and the system's generator costs five times as much.
+        self.request_id = f"{_random.getrandbits(96):024x}"
         self.tenant_slug = tenant_slug
         self.server_slug = server_slug
         self.selector = selector

@@ -7,6 +7,8 @@ four threads; a change that arrives while a load runs makes that load run again,
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
 import threading
 import time
 import uuid
@@ -23,6 +25,7 @@ from servers.pipeline.loading import Change, ServerFacts
 from servers.pipeline.principals import Principal
 from servers.pipeline.snapshot import Snapshot, build
 from servers.runtimes.upstreams import Upstreams
+from tenants.keys import digest_of, is_well_formed
 
 log = structlog.get_logger(__name__)
 
@@ -118,6 +121,8 @@ class Directory:
         self.principals: Cache[str, Principal] = Cache(MAX_PRINCIPALS)
         self.passes: Cache[tuple[int, uuid.UUID], Principal] = Cache(MAX_PRINCIPALS)
         self.sessions: Cache[str, loading.SessionFacts] = Cache(MAX_SESSIONS)
+        self._digests: dict[bytes, str] = {}
+        self._salt = os.urandom(16)
         self._seen: int | None = None
 
     def close(self) -> None:
@@ -146,6 +151,16 @@ class Directory:
             return await self.in_thread(work)
 
         return await endpoint.snapshots.get(selector, load)
+
+    def digest_of(self, key: str) -> str | None:
+        """The digest a well-formed key is kept under. Its HMAC is computed once per process, not per call."""
+        short = hashlib.blake2b(key.encode(), digest_size=16, key=self._salt).digest()
+        digest = self._digests.get(short)
+        if digest is None and is_well_formed(key):
+            if len(self._digests) >= MAX_PRINCIPALS:
+                self._digests.clear()
+            digest = self._digests[short] = digest_of(key)
+        return digest
 
     async def principal_of_key(self, digest: str) -> Principal | None:
         return await self.principals.get(

@@ -84,7 +84,7 @@ def _refuse_unchanged(manifest: Manifest, *versions: Version | None) -> None:
 def _next_number(server: Server, manifest: Manifest, latest: Version | None) -> str:
     numbers = set(Version.objects.filter(server=server).values_list("number", flat=True))
     highest = max(numbers, key=manifests.precedence, default=None)
-    return manifests.propose_number(latest and latest.manifest, highest, manifest)
+    return manifests.propose_number(latest.manifest if latest else None, highest, manifest)
 
 
 def _frozen(

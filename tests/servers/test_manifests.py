@@ -317,8 +317,6 @@ def test_a_dump_reads_back_as_the_same_manifest(form: Any) -> None:
         " lead",
         "a: b",
         "# x",
-    ]
-    + [
         "two\nlines\n",
         "trailing \nspace",
         "tab\there",

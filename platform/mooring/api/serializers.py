@@ -94,8 +94,8 @@ class LeftOut(serializers.Serializer[Any]):
 
 
 class ImportRow(serializers.Serializer[Any]):
-    id = serializers.CharField(allow_null=True, help_text="null when it was applied at once")
-    state = serializers.ChoiceField(["applied", "waiting", "running", "done", "failed"])
+    id = serializers.CharField()
+    state = serializers.CharField(help_text="waiting, running, done (now apply it), applied or failed")
     progress = serializers.CharField()
     error = serializers.CharField()
     operations = serializers.ListField(child=serializers.DictField())

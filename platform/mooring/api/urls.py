@@ -29,7 +29,7 @@ urlpatterns = [
     path(f"{_SERVER}/draft", drafts.DraftView.as_view(), name="draft"),
     path(f"{_SERVER}/draft/import", drafts.DraftImportView.as_view(), name="draft-import"),
     path(
-        f"{_SERVER}/draft/imports/<str:pk>",
+        f"{_SERVER}/draft/imports/<str:import_id>",
         drafts.DraftImportResultView.as_view(),
         name="draft-import-result",
     ),
@@ -47,7 +47,7 @@ urlpatterns = [
     path(f"{_SERVER}/secrets", secrets.SecretListView.as_view(), name="secrets"),
     path(f"{_SERVER}/secrets/<str:name>", secrets.SecretView.as_view(), name="secret"),
     path("keys", keys.KeyListView.as_view(), name="keys"),
-    path("keys/<uuid:pk>", keys.KeyView.as_view(), name="key"),
+    path("keys/<uuid:key_id>", keys.KeyView.as_view(), name="key"),
     path("calls", records.CallListView.as_view(), name="calls"),
     path("audit", records.AuditListView.as_view(), name="audit"),
     re_path(r"^(?P<rest>.*)$", missing.missing, name="missing"),

@@ -41,7 +41,28 @@ def imported(document: dict[str, Any]) -> Source:
             code="unknown_document",
         )
     found = import_openapi(document).as_result()
-    return Source(found["manifest"], found["operations"], found["left_out"], is_openapi=True)
+    manifest, refused = _usable(found["manifest"])
+    names = {tool["name"] for tool in manifest.get("tools", [])}
+    return Source(
+        manifest,
+        [operation for operation in found["operations"] if operation["name"] in names],
+        [*found["left_out"], *refused],
+        is_openapi=True,
+    )
+
+
+def _usable(manifest: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Without the tools that could not be saved; one that is too large must not cost all the others."""
+    from servers import manifests  # likewise
+
+    kept, refused = [], []
+    about = {part: manifest.get(part, {}) for part in ("variables", "secrets")}
+    for tool in manifest.get("tools", []):
+        try:
+            kept.append(manifests.check_part("tools", tool, **about))
+        except InvalidInput as error:
+            refused.append({"what": f"the tool {tool.get('name')}", "why": error.message})
+    return manifests.check(manifest | {"tools": kept}), refused
 
 
 def _checked(document: dict[str, Any]) -> dict[str, Any]:

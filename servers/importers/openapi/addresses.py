@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from servers.importers.openapi.naming import Names, numbered, snake
-from servers.importers.openapi.reading import mapping, sequence, shorten, text
+from servers.importers.openapi.reading import mapping, sentence, sequence, shorten, text
 
 MAIN = "base_url"
 _VARIABLE = re.compile(r"\{([^{}]*)\}")
@@ -71,7 +71,7 @@ def _described(server: dict[str, Any], urls: list[str], chosen: str) -> str:
     others = list(dict.fromkeys(url for url in urls if url and url != chosen))[:_MAX_LISTED]
     also = f"The document also names {', '.join(others)}." if others else ""
     parts = [text(server.get("description")), *_choices(mapping(server.get("variables"))), also]
-    return shorten(" ".join(_sentence(part) for part in parts if part), 500)
+    return shorten(" ".join(sentence(part) for part in parts if part), 500)
 
 
 def _choices(variables: dict[str, Any]) -> Iterable[str]:
@@ -79,10 +79,6 @@ def _choices(variables: dict[str, Any]) -> Iterable[str]:
         values = [str(value) for value in sequence(mapping(variable).get("enum"))][:10]
         if len(values) > 1:
             yield f"{name} may be {', '.join(values)}."
-
-
-def _sentence(part: str) -> str:
-    return part if part.endswith((".", "!", "?", "…")) else f"{part}."
 
 
 class Addresses:

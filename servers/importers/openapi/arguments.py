@@ -10,7 +10,7 @@ from typing import Any
 
 from servers.importers.openapi.conversion import Conversion
 from servers.importers.openapi.naming import MAX_NAME, Names, cleaned
-from servers.importers.openapi.reading import mapping, text
+from servers.importers.openapi.reading import sentence, text
 
 
 @dataclass
@@ -52,5 +52,8 @@ def _candidates(wire_name: str, place: str) -> Iterator[str]:
 
 
 def _described(schema: dict[str, Any], *notes: str) -> dict[str, Any]:
-    kept = [note for note in (text(mapping(schema).get("description")), *notes) if note]
-    return {**schema, "description": " ".join(kept)} if kept else schema
+    more = [note for note in notes if note]
+    if not more:
+        return schema
+    told = text(schema.get("description"))
+    return {**schema, "description": " ".join([sentence(told), *more] if told else more)}

@@ -18,7 +18,9 @@ INLINE_BYTES = 200  # leaves no larger than this are written out up to
 INLINE_TIMES = 4  # this many times, for clients that read `$defs` badly
 KEEP_TEXTS_TO = 2  # levels that keep descriptions when a schema is too large
 KEEP_LEVELS = 4  # levels that stay at all when it is still too large
+MAX_BYTES = 128 * 1024  # of one schema, after all shortening
 MAX_LEVELS = 50  # of JSON; schemas and manifests may not be much deeper
+_HOLDERS = frozenset({*SCHEMA_MAPS, *SCHEMA_LISTS, *SCHEMAS, "$defs"})
 PREFIX = "#/$defs/"
 
 
@@ -67,13 +69,20 @@ def close(
     Raises `LeaveOut` when the root alone is far larger, or when `definition` does.
     """
     gathered = _gather(root, uses, definition, limit)
-    schema = gathered.written_out(root)
-    if levels(schema) > MAX_LEVELS:
-        schema = replace(gathered, inline=False).written_out(root)
-    was_cut = bool(gathered.cut)
+    schema, was_cut = gathered.whole(root), bool(gathered.cut)
     if size(schema) > limit * 1.5:
         schema, was_cut = _reduced(schema, limit), True
     return Whole(schema, was_cut)
+
+
+def complete(
+    root: dict[str, Any], uses: Mapping[str, int], definition: Callable[[str], Definition], *, limit: int
+) -> dict[str, Any] | None:
+    """The same, or None when it takes more than the limit."""
+    if size(root) > limit:
+        return None
+    gathered = _gather(root, uses, definition, limit)
+    return None if gathered.cut else gathered.whole(root)
 
 
 def _gather(
@@ -113,7 +122,11 @@ class _Gathered:
     uses: Counter[str]
     inline: bool = True
 
-    def written_out(self, root: dict[str, Any]) -> dict[str, Any]:
+    def whole(self, root: dict[str, Any]) -> dict[str, Any]:
+        schema = self._written_out(root)
+        return schema if levels(schema) <= MAX_LEVELS else replace(self, inline=False)._written_out(root)
+
+    def _written_out(self, root: dict[str, Any]) -> dict[str, Any]:
         schema = self._expand(root)
         shared = {
             name: self._expand(self.kept[name].schema)
@@ -153,15 +166,14 @@ def _beside(target: dict[str, Any], referring: dict[str, Any]) -> dict[str, Any]
 def _mapped(schema: dict[str, Any], change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
     """A copy with `change` applied to each direct subschema; values that only look like schemas stay."""
     result = dict(schema)
-    for keyword in (*SCHEMA_MAPS, "$defs"):
-        if keyword in schema:
-            result[keyword] = {name: change(part) for name, part in schema[keyword].items()}
-    for keyword in SCHEMA_LISTS:
-        if keyword in schema:
-            result[keyword] = [change(part) for part in schema[keyword]]
-    for keyword in SCHEMAS:
-        if isinstance(schema.get(keyword), dict):
-            result[keyword] = change(schema[keyword])
+    for keyword in schema.keys() & _HOLDERS:
+        held = schema[keyword]
+        if keyword in SCHEMA_LISTS:
+            result[keyword] = [change(part) for part in held]
+        elif keyword in SCHEMAS:
+            result[keyword] = change(held) if isinstance(held, dict) else held
+        else:
+            result[keyword] = {name: change(part) for name, part in held.items()}
     return result
 
 
@@ -169,7 +181,7 @@ def _reduced(schema: dict[str, Any], limit: int) -> dict[str, Any]:
     schema = _without_texts(schema, KEEP_TEXTS_TO)
     if size(schema) > limit:
         schema = flattened(schema)
-    if (bytes_left := size(schema)) > 4 * limit:
+    if (bytes_left := size(schema)) > MAX_BYTES:
         raise LeaveOut(
             f"Its arguments take a schema of {bytes_left // 1024:,} KB even when shortened, which no client "
             "can use. Write this tool by hand with the arguments you need."

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mooring.errors import InvalidInput
 from servers.importers.openapi.addresses import Address
 from servers.importers.openapi.arguments import Arguments
 from servers.importers.openapi.bodies import add_body
-from servers.importers.openapi.closures import flattened
+from servers.importers.openapi.compiling import usable
 from servers.importers.openapi.findings import Findings, LeaveOut
 from servers.importers.openapi.naming import cleaned
 from servers.importers.openapi.parameters import Parameter, add_parameters, parameters_of
@@ -21,7 +20,6 @@ from servers.importers.openapi.references import References
 from servers.importers.openapi.responses import Answer, answer_of
 from servers.importers.openapi.schemas import Schemas
 from servers.importers.openapi.security import Authentication, Security
-from servers.schemas import compile_schema
 
 MAX_TITLE = 100
 MAX_DESCRIPTION = 4_000
@@ -77,7 +75,7 @@ def tool_of(site: Site, name: str, variable: str, workshop: Workshop) -> dict[st
         **({"title": title} if title else {}),
         "description": _description(site),
         "input_schema": input_schema,
-        **_output_schema(answer, workshop.findings, site.key),
+        **({"output_schema": answer.schema} if answer.schema else {}),
         "annotations": _annotations(site.method),
         "http": request,
     }
@@ -155,8 +153,9 @@ def _body(site: Site, arguments: Arguments, workshop: Workshop) -> dict[str, Any
 
 
 def _input_schema(arguments: Arguments, workshop: Workshop, key: str) -> dict[str, Any]:
-    whole = workshop.inputs.whole(arguments.schema(), arguments.uses, limit=workshop.input_limit)
-    schema = _usable(whole.schema)
+    root = arguments.schema()
+    whole = workshop.inputs.whole(root, arguments.uses, limit=workshop.input_limit)
+    schema = usable(whole.schema, root, arguments.uses)
     if whole.was_cut or schema is not whole.schema:
         workshop.findings.count(
             "parts of large schemas",
@@ -164,35 +163,6 @@ def _input_schema(arguments: Arguments, workshop: Workshop, key: str) -> dict[st
             key,
         )
     return schema
-
-
-def _output_schema(answer: Answer, findings: Findings, key: str) -> dict[str, Any]:
-    if answer.schema is None:
-        return {}
-    try:
-        _check_compiles(answer.schema)
-    except LeaveOut as error:
-        findings.count("schema of the answer", str(error), key)
-        return {}
-    return {"output_schema": answer.schema}
-
-
-def _usable(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema that costs too much to check is used without its deeper parts."""
-    try:
-        _check_compiles(schema)
-        return schema
-    except LeaveOut:
-        flat = flattened(schema)
-        _check_compiles(flat)
-        return flat
-
-
-def _check_compiles(schema: dict[str, Any]) -> None:
-    try:
-        compile_schema(schema)
-    except InvalidInput as error:
-        raise LeaveOut(f"Its schema is not usable. {error.message}") from None
 
 
 def _description(site: Site) -> str:

@@ -32,3 +32,8 @@ def shorten(value: str, limit: int) -> str:
     head = value[: limit - 1]
     at_word = head.rsplit(None, 1)[0] if any(c.isspace() for c in head[-40:]) else head
     return at_word.rstrip(" ,;:.") + "…"
+
+
+def sentence(value: str) -> str:
+    """With a full stop, so that another sentence can follow."""
+    return value if value.endswith((".", "!", "?", "…")) else f"{value}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from servers.importers.openapi.closures import size
+from servers.importers.openapi.compiling import usable
 from servers.importers.openapi.conversion import Conversion
 from servers.importers.openapi.findings import Findings, LeaveOut
 from servers.importers.openapi.objects import is_object, shape_of
@@ -102,16 +102,18 @@ def _schema(
             return None
         conversion = outputs.conversion()
         root = _root(first, conversion, references)
-        whole = outputs.whole(root, conversion.uses, limit=limit) if size(root) <= limit else None
+        whole = outputs.complete(root, conversion.uses, limit=limit)
+        if whole is not None:
+            whole = usable(whole, root, conversion.uses)
     except LeaveOut as error:
         findings.count(_SCHEMA, str(error), name)
         return None
-    if whole is None or whole.was_cut:
+    if whole is None:
         findings.count(
             _SCHEMA, "It is too large to hand to clients with each tool; answers come as they are.", name
         )
         return None
-    return {**whole.schema, "type": "object"}
+    return {**whole, "type": "object"}
 
 
 def _root(schema: dict[str, Any], conversion: Conversion, references: References) -> dict[str, Any]:

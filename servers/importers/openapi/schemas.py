@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from servers.importers.openapi.closures import Definition, Whole, close, size
+from servers.importers.openapi.closures import Definition, Whole, close, complete, size
+from servers.importers.openapi.compiling import check_alone
 from servers.importers.openapi.conversion import Conversion, Direction
 from servers.importers.openapi.findings import LeaveOut
 from servers.importers.openapi.naming import Names, cleaned, numbered
@@ -30,6 +31,10 @@ class Schemas:
         """Raises `LeaveOut`."""
         return close(root, uses, self._definition, limit=limit)
 
+    def complete(self, root: dict[str, Any], uses: Counter[str], *, limit: int) -> dict[str, Any] | None:
+        """None when it is larger. Raises `LeaveOut`."""
+        return complete(root, uses, self._definition, limit=limit)
+
     def _name(self, pointer: str) -> str:
         if pointer not in self._name_of:
             wanted = cleaned(pointer.rpartition("/")[2].replace("~1", "_").replace("~0", "_")) or "schema"
@@ -50,6 +55,7 @@ class Schemas:
         conversion = self.conversion(pointer)
         try:
             schema = conversion.convert(self._references.find(pointer).value)
+            check_alone(schema, conversion.uses)
         except LeaveOut as error:
             return error
         return Definition(name, schema, conversion.uses, size(schema))

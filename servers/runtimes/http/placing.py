@@ -88,7 +88,7 @@ def _path(parameter: Parameter, text_of: Encoder | None) -> Encoder:
     name, explode = escaped(parameter.name), parameter.explodes
 
     def encode(value: Any) -> str:
-        if value is None or value in ("", [], {}):
+        if _is_blank(value):
             raise ArgumentRefused(f"{argument} must not be empty: it is a part of the address.")
         text = expand(name, value if text_of is None else text_of(value), explode)
         if "." in text or "%25" in text:
@@ -96,6 +96,12 @@ def _path(parameter: Parameter, text_of: Encoder | None) -> Encoder:
         return text
 
     return encode
+
+
+def _is_blank(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return all(_is_blank(item) for item in (value.values() if isinstance(value, dict) else value))
+    return value is None or value == ""
 
 
 def _refuse_climbing(argument: str, text: str) -> None:

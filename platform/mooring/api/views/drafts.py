@@ -10,11 +10,8 @@ from rest_framework.response import Response
 from mooring.api.bodies import text_of
 from mooring.api.serializers import ImportChoice, ImportRow
 from mooring.api.views.base import TenantView
-from mooring.errors import Conflict
 from servers import services
 from servers.access import get_import, get_server
-from servers.importers import documents
-from servers.importers.openapi import import_openapi
 from servers.models import Import, Server
 
 
@@ -37,10 +34,11 @@ class DraftView(TenantView):
 
 class DraftImportView(TenantView):
     @extend_schema(
-        summary="Replace the draft by what an OpenAPI document gives",
+        summary="Replace the draft's tools by those an OpenAPI document gives",
         description=(
-            "Send the document as text. JSON is applied at once and answered 200. YAML is read by a worker: "
-            "the answer is 202 and an import to follow at `…/draft/imports/<id>`; post there to apply it."
+            "Texts, resources and prompts stay. Send the document as text. JSON is applied at once and answered "
+            "200. YAML is read by a worker: the answer is 202 and an import to follow at "
+            "`…/draft/imports/<id>`; post there to apply it."
         ),
         request={"application/json": OpenApiTypes.OBJECT, "application/yaml": OpenApiTypes.STR},
         responses={200: ImportRow, 202: ImportRow},
@@ -55,22 +53,27 @@ class DraftImportView(TenantView):
         return self._read_later(server, text)
 
     def _applied(self, server: Server, text: str) -> Response:
-        result = import_openapi(documents.parse(text)).as_result()
-        services.replace_draft(server, result["manifest"], actor=self.access.actor)
-        return Response(_row("applied", result=result))
+        started = self._started(server, text)
+        # A worker woken meanwhile does the same; whoever comes second changes nothing.
+        services.run_import(started.id)
+        started.refresh_from_db()
+        services.apply_import(started, actor=self.access.actor, server=server)
+        return Response(_row("applied", pk=str(started.id), result=started.result))
 
     def _read_later(self, server: Server, text: str) -> Response:
-        started = services.start_import(
+        return Response(_state_of(self._started(server, text)), status=202)
+
+    def _started(self, server: Server, text: str) -> Import:
+        return services.start_import(
             self.access.tenant, actor=self.access.actor, name=f"{server.slug} (API)", document=text, url=None
         )
-        return Response(_state_of(started), status=202)
 
 
 class DraftImportResultView(TenantView):
     @extend_schema(summary="Follow an import", responses=ImportRow, tags=["Draft"])
-    def get(self, request: Request, slug: str, pk: str) -> Response:
+    def get(self, request: Request, slug: str, import_id: str) -> Response:
         get_server(self.access, slug, "servers:write")
-        return Response(_state_of(get_import(self.access, pk)))
+        return Response(_state_of(get_import(self.access, import_id)))
 
     @extend_schema(
         summary="Apply a finished import to the draft",
@@ -78,12 +81,10 @@ class DraftImportResultView(TenantView):
         responses=ImportRow,
         tags=["Draft"],
     )
-    def post(self, request: Request, slug: str, pk: str) -> Response:
+    def post(self, request: Request, slug: str, import_id: str) -> Response:
         server = get_server(self.access, slug, "servers:write")
-        found = get_import(self.access, pk)
+        found = get_import(self.access, import_id)
         given = self.taken(ImportChoice)
-        if not found.result:
-            raise Conflict("This import has not been read yet. Follow it first.", code="import_unfinished")
         services.apply_import(found, actor=self.access.actor, server=server, chosen=given.get("chosen"))
         return Response(_row("applied", pk=str(found.id), result=found.result))
 
@@ -98,7 +99,7 @@ def _state_of(found: Import) -> dict[str, Any]:
 def _row(
     state: str,
     *,
-    pk: str | None = None,
+    pk: str,
     result: dict[str, Any] | None = None,
     progress: str = "",
     error: str = "",

@@ -57,9 +57,9 @@ class KeyListView(TenantView):
 
 class KeyView(TenantView):
     @extend_schema(summary="Revoke a key", responses={204: GONE}, tags=["Keys"])
-    def delete(self, request: Request, pk: uuid.UUID) -> Response:
+    def delete(self, request: Request, key_id: uuid.UUID) -> Response:
         require_all_servers(self.access)
-        revoke_key(get_key(self.access, pk), actor=self.access.actor)
+        revoke_key(get_key(self.access, key_id), actor=self.access.actor)
         return Response(status=204)
 
 

@@ -91,6 +91,7 @@ class PromptForm(RowForm):
 
 class ArgumentForm(forms.Form):
     name = forms.CharField(required=False, max_length=128)
+    title = forms.CharField(required=False, max_length=200)
     description = forms.CharField(required=False, max_length=2_000)
     completions = forms.CharField(
         required=False, label="Proposed values", widget=forms.Textarea({"rows": 2}), help_text="One a line."
@@ -106,7 +107,7 @@ class ArgumentForm(forms.Form):
         if not data.get("name"):
             return None
         values = [value.strip() for value in data["completions"].splitlines() if value.strip()]
-        parts = {"description": data["description"], "required": data["required"], "completions": values}
+        parts = {name: data[name] for name in ("title", "description", "required")} | {"completions": values}
         return {"name": data["name"]} | {name: value for name, value in parts.items() if value}
 
 

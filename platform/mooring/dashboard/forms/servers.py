@@ -97,7 +97,7 @@ class ApplyForm(forms.Form):
         widget=forms.RadioSelect,
         label="Operations",
     )
-    into = forms.ChoiceField(label="Put the tools into", help_text="An existing server's draft is replaced.")
+    into = forms.ChoiceField(label="Put the tools into", help_text="The tools of an existing server are replaced; its texts, resources and prompts stay.")
     name = forms.CharField(required=False, max_length=120, widget=forms.TextInput({"data-proposes": ""}))
     slug = forms.CharField(
         required=False,

@@ -98,7 +98,7 @@ class HttpForm(forms.Form):
     method = forms.ChoiceField(choices=_METHODS, initial="GET")
     url = forms.CharField(
         required=False,
-        max_length=2_000,
+        max_length=4_000,
         label="URL",
         widget=forms.TextInput({"class": "code", "spellcheck": "false", "placeholder": "https://api.example.com/v1/{city}"}),
         help_text="{name} is a variable of the server, or a parameter that stands in the path.",
@@ -113,6 +113,12 @@ class HttpForm(forms.Form):
     body_argument = forms.CharField(required=False, label="The argument that is the whole body")
     body_fields = forms.CharField(
         required=False, label="Or its fields", widget=Code(4), help_text="One a line: name in the body = argument"
+    )
+    body_binary = forms.CharField(
+        required=False,
+        label="Sent as bytes",
+        widget=Code(2),
+        help_text="Fields that hold base64 and are sent decoded, one a line; * for a body that is one argument.",
     )
     body_required = forms.BooleanField(required=False, label="The body is required")
     response_as = forms.ChoiceField(
@@ -145,6 +151,7 @@ class HttpForm(forms.Form):
             "body_type": body.get("content_type", ""),
             "body_argument": body.get("argument", ""),
             "body_fields": "\n".join(f"{wire} = {argument}" for wire, argument in body.get("fields", {}).items()),
+            "body_binary": "*" if body.get("binary") is True else "\n".join(body.get("binary") or []),
             "body_required": body.get("required", False),
             "response_as": answer.get("as", ""),
             "pick": answer.get("pick", ""),
@@ -192,6 +199,9 @@ class HttpForm(forms.Form):
             body["argument"] = data["body_argument"]
         if data["body_fields"]:
             body["fields"] = data["body_fields"]
+        bytes_of = data["body_binary"].split()
+        if bytes_of:
+            body["binary"] = True if bytes_of == ["*"] else bytes_of
         return body | {"required": True} if data["body_required"] else body
 
 
@@ -226,7 +236,7 @@ class ConstantForm(forms.Form):
     where = forms.ChoiceField(choices=[(place, place) for place in ("header", "query", "cookie")], label="Goes into")
     name = forms.CharField(required=False, max_length=300, widget=forms.TextInput({"placeholder": "Authorization"}))
     value = forms.CharField(
-        required=False, max_length=2_000, widget=forms.TextInput({"placeholder": "Bearer {secret:token}"})
+        required=False, max_length=8_000, widget=forms.TextInput({"placeholder": "Bearer {secret:token}"})
     )
 
     @staticmethod
@@ -240,7 +250,7 @@ class ConstantForm(forms.Form):
         return {"in": data["where"], "name": data["name"], "value": data["value"]}
 
 
-ParameterRows = forms.formset_factory(ParameterForm, extra=1, can_delete=True, max_num=300, absolute_max=300)
+ParameterRows = forms.formset_factory(ParameterForm, extra=1, can_delete=True, max_num=1_000, absolute_max=1_000)
 ConstantRows = forms.formset_factory(ConstantForm, extra=1, can_delete=True, max_num=100, absolute_max=100)
 
 

@@ -23,7 +23,7 @@ from tenants.services import create_key, revoke_key
 @tenant_page("keys:read")
 def index(request: PageRequest, access: Access) -> HttpResponse:
     names = {str(server.id): server.slug for server in list_servers(access)}
-    page = page_of(request, list_keys(access))
+    page = page_of(request, list_keys(access).order_by("-created_at", "-id"))
     rows = [(key, [names.get(server, "a deleted server") for server in key.servers]) for key in page]
     return show(request, "dashboard/keys.html", {"section": "keys", "page": page, "rows": rows})
 
