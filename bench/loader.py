@@ -78,7 +78,16 @@ def _by_wrk(request: Request, connections: int, seconds: float) -> str:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(_WRK_SCRIPT % {"body": json.dumps(request.body.decode()), "headers": headers})
         script.flush()
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s", "-s", script.name]
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{max(1, round(seconds))}s",
+            "--timeout",
+            "10s",
+            "-s",
+            script.name,
+        ]
         url = f"http://127.0.0.1:{request.port}{request.path}"
         done = subprocess.run([*command, url], capture_output=True, text=True, check=True)
     return done.stdout.splitlines()[-1]

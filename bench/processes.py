@@ -36,7 +36,11 @@ def started(
     """The process id of a program that is stopped at the end of the block."""
     with log.open("w") as output, on_core(core):
         process = subprocess.Popen(
-            command, env=os.environ | dict(environment or {}), stdout=output, stderr=output
+            command,
+            env=os.environ | dict(environment or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
         )
     try:
         yield process.pid

@@ -50,6 +50,7 @@ class Target:
 
     name: str
     pid: int
+    log: Path
     request: Request
     baseline: str
 
@@ -84,7 +85,10 @@ def send(request: Request) -> tuple[dict[str, str], bytes]:
 
 def check(target: Target) -> None:
     """The right answer, or an exit: a fast error is no result."""
-    _, body = send(target.request)
+    try:
+        _, body = send(target.request)
+    except OSError as error:
+        sys.exit(f"{target.name}: {error}\n{target.log.read_text()[-4000:]}")
     if b"hello" not in body or b'"isError":true' in body.replace(b" ", b""):
         sys.exit(f"{target.name} answers {body[:500]!r}")
 
@@ -94,28 +98,44 @@ def running(folder: Path) -> Iterator[list[Target]]:
     """All targets at once, so that their rounds can be interleaved. Only what is measured is on the first core."""
     with ExitStack() as stack:
 
-        def application(name: str, core: int, *flags: str, **environment: str) -> tuple[int, int]:
+        def application(name: str, core: int, *flags: str, **environment: str) -> tuple[int, int, Path]:
             port = free_port()
             command = [sys.executable, "-m", "uvicorn", "--app-dir", str(BENCH), f"apps:{name}", *flags]
             command += [*_UVICORN, "--log-level", "warning", "--port", str(port)]
             log = folder / f"{name}.log"
             pid = stack.enter_context(started(command, core=core, log=log, environment=environment))
             wait_for(f"http://127.0.0.1:{port}/", log=log)
-            return pid, port
+            return pid, port, log
 
-        _, origin = application("origin", LOADER_CORE, "--lifespan", "off")
-        bare, bare_port = application("bare", SERVER_CORE, "--lifespan", "off")
+        _, origin, _ = application("origin", LOADER_CORE, "--lifespan", "off")
+        bare, bare_port, bare_log = application("bare", SERVER_CORE, "--lifespan", "off")
         address = f"http://127.0.0.1:{origin}"
-        relay, relay_port = application("relay", SERVER_CORE, "--lifespan", "off", BENCH_ORIGIN=address)
-        sdk, sdk_port = application("sdk", SERVER_CORE, "--factory")
+        relay, relay_port, relay_log = application(
+            "relay", SERVER_CORE, "--lifespan", "off", BENCH_ORIGIN=address
+        )
+        sdk, sdk_port, sdk_log = application("sdk", SERVER_CORE, "--factory")
         mooring = stack.enter_context(mooring_running(folder, address))
         yield [
-            Target("bare ASGI echo", bare, call_of(bare_port, "/mcp", MODERN), "bare ASGI echo"),
+            Target("bare ASGI echo", bare, bare_log, call_of(bare_port, "/mcp", MODERN), "bare ASGI echo"),
             *mooring[:2],
-            Target("bare aiohttp relay", relay, call_of(relay_port, "/mcp", MODERN), "bare aiohttp relay"),
+            Target(
+                "bare aiohttp relay",
+                relay,
+                relay_log,
+                call_of(relay_port, "/mcp", MODERN),
+                "bare aiohttp relay",
+            ),
             *mooring[2:],
-            Target("official SDK, 2026-07-28", sdk, call_of(sdk_port, "/mcp", MODERN), "bare ASGI echo"),
-            Target("official SDK, 2025-11-25", sdk, call_of(sdk_port, "/mcp", SESSIONS), "bare ASGI echo"),
+            Target(
+                "official SDK, 2026-07-28", sdk, sdk_log, call_of(sdk_port, "/mcp", MODERN), "bare ASGI echo"
+            ),
+            Target(
+                "official SDK, 2025-11-25",
+                sdk,
+                sdk_log,
+                call_of(sdk_port, "/mcp", SESSIONS),
+                "bare ASGI echo",
+            ),
         ]
 
 
@@ -166,9 +186,9 @@ def mooring_running(folder: Path, origin: str) -> Iterator[list[Target]]:
         session = call_of(port, "/t/bench/echo/mcp", SESSIONS, bearer | session_of(port, bearer))
         http = call_of(port, "/t/bench/http/mcp", MODERN, bearer)
         yield [
-            Target("Mooring, static tool, 2026-07-28", pid, static, "bare ASGI echo"),
-            Target("Mooring, static tool, 2025-11-25", pid, session, "bare ASGI echo"),
-            Target("Mooring, http tool", pid, http, "bare aiohttp relay"),
+            Target("Mooring, static tool, 2026-07-28", pid, log, static, "bare ASGI echo"),
+            Target("Mooring, static tool, 2025-11-25", pid, log, session, "bare ASGI echo"),
+            Target("Mooring, http tool", pid, log, http, "bare aiohttp relay"),
         ]
 
 

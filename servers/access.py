@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 from mooring.audit.models import AuditEvent
 from mooring.errors import Forbidden, NotFound
 from mooring.scope import tenant_scope
+from servers.manifests import is_storable
 from servers.models import (
     CallRecord,
     Channel,
@@ -66,7 +67,7 @@ def get_tool(
     access.require(permission)
     tools = Tool.objects.filter(tenant=access.tenant, server=server)
     name = str(name_or_id)
-    tool: Tool | None = None if "\x00" in name else tools.filter(name=name).first()
+    tool: Tool | None = tools.filter(name=name).first() if is_storable(name) else None
     return tool or _row(Tool, access, server, name_or_id, "tool")
 
 
@@ -94,7 +95,7 @@ def get_prompt(
 def get_version(access: Access, server: Server, number: str) -> Version:
     access.require("servers:read")
     version: Version | None = None
-    if "\x00" not in number:
+    if is_storable(number):
         version = Version.objects.filter(tenant=access.tenant, server=server, number=number).first()
     if version is None:
         raise NotFound("There is no version by that number.")

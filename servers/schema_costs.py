@@ -28,6 +28,8 @@ _HOLDS_LIST = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 _HOLDS_MAP = ("properties", "patternProperties", "dependentSchemas", "dependencies")
 _DEFINITIONS = ("$defs", "definitions")
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+# Through these more than one schema may look at one place, even where nothing refers to anything.
+MULTIPLYING = frozenset([*_HOLDS_ONE, *_HOLDS_LIST, *_HOLDS_MAP]) - {"properties"}
 _ANCHORS = ("$anchor", "$dynamicAnchor")
 _MOST_SUMS = 1_000_000
 

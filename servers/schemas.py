@@ -15,7 +15,7 @@ import jsonschema_rs
 from jsonschema_rs import ValidationErrorKind as Kind
 
 from mooring.errors import InvalidInput
-from servers.schema_costs import REFERENCES, costs_of
+from servers.schema_costs import MULTIPLYING, REFERENCES, costs_of
 
 MAX_DEPTH = 60
 MAX_VALUES = 50_000
@@ -51,10 +51,12 @@ def compile_schema(schema: object) -> Validator:
     """Raises `InvalidInput` with one sentence that says what is wrong with the schema, and where."""
     if not _is_schema(schema):
         raise InvalidInput("A schema is a JSON object, true or false.")
-    _check_size(schema)
+    most_steps = _check_size(schema)
     if isinstance(schema, bool):
         return _checked(schema)
     _check_dialect(schema)
+    if most_steps is not None and most_steps <= CHEAP_STEPS:
+        return _checked(schema)
     steps, loops = costs_of(schema)
     if steps > MAX_STEPS:
         raise InvalidInput(
@@ -181,9 +183,13 @@ def _is_schema(schema: object) -> TypeGuard[dict[str, Any] | bool]:
     return isinstance(schema, dict | bool)
 
 
-def _check_size(schema: dict[str, Any] | bool) -> None:
-    """Bounded before anything that is recursive looks at it."""
-    values = characters = patterns = 0
+def _check_size(schema: dict[str, Any] | bool) -> int | None:
+    """Bounded before anything that is recursive looks at it.
+
+    Returns the most steps a place may take, or None when there are references, which have to be followed.
+    """
+    values = characters = patterns = alternatives = 0
+    refers = False
     level: list[Any] = [schema]
     for _ in range(MAX_DEPTH):
         values += len(level)
@@ -196,10 +202,20 @@ def _check_size(schema: dict[str, Any] | bool) -> None:
                 f"The schema is too large: more than {MAX_VALUES:,} values, {MAX_CHARACTERS:,} characters or "
                 f"{MAX_PATTERNS} patterns. Split it."
             )
+        refers = refers or any(not value.keys().isdisjoint(REFERENCES) for value in dicts)
+        alternatives += sum(_alternatives_in(value) for value in dicts)
         level = [child for value in level for child in _children(value)]
         if not level:
-            return
+            return None if refers else 1 + alternatives
     raise InvalidInput(f"The schema is nested deeper than {MAX_DEPTH} levels. Make it flatter, or use $defs.")
+
+
+def _alternatives_in(value: dict[str, Any]) -> int:
+    """How many more schemas look at a place because of this one, at most."""
+    if value.keys().isdisjoint(MULTIPLYING):
+        return 0
+    held = [value[name] for name in MULTIPLYING if name in value]
+    return sum(len(part) if isinstance(part, list | dict) else 1 for part in held)
 
 
 def _patterns_in(value: dict[str, Any]) -> int:

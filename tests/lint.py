@@ -10,7 +10,6 @@ import os
 import secrets
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests import environment  # noqa: E402  # run as a file, so the root has to be put on the path first
+
 BIN = Path(sys.executable).parent
-# The slowest first, since two run at a time.
+# Checks stand in the order of their duration, slowest first.
 AT_ONCE = 2
 
 
@@ -61,17 +64,14 @@ def checks(folder: Path) -> list[Check]:
 
 
 def production_like(folder: Path) -> dict[str, str]:
-    """What production sets. Nothing connects: `check` reads settings only."""
-    return {
+    """What production sets, with a real database, since the checks ask it what its roles may."""
+    names = ("DATABASE_URL", "DATABASE_SYSTEM_URL", "DATABASE_OWNER_URL", "REDIS_URL")
+    return {name: os.environ[name] for name in names} | {
         "MOORING_DATA_DIR": str(folder / "production"),
         "MOORING_URL": "https://mooring.example",
         "MOORING_SECRET_KEY": secrets.token_urlsafe(48),
         "MOORING_KEY_PEPPER": secrets.token_urlsafe(48),
         "MOORING_ENCRYPTION_KEYS": "k1:" + base64.b64encode(secrets.token_bytes(32)).decode(),
-        "DATABASE_URL": "postgresql://app:x@localhost/mooring",
-        "DATABASE_SYSTEM_URL": "postgresql://system:x@localhost/mooring",
-        "DATABASE_OWNER_URL": "postgresql://owner:x@localhost/mooring",
-        "REDIS_URL": "redis://localhost/0",
         "MOORING_TRUSTED_PROXIES": "1",
         "MOORING_SSL_REDIRECT": "1",
         "MOORING_SMTP_HOST": "localhost",
@@ -107,8 +107,10 @@ def report(result: Result) -> None:
 
 def main() -> int:
     failed = 0
-    with tempfile.TemporaryDirectory(prefix="mooring-lint-") as name, ThreadPoolExecutor(AT_ONCE) as pool:
-        for result in pool.map(run, checks(Path(name))):
+    with environment.prepared("production"), ThreadPoolExecutor(AT_ONCE) as pool:
+        environment.enter_worker("lint")
+        environment.create_database()
+        for result in pool.map(run, checks(Path(os.environ["MOORING_TEST_DIR"]))):
             report(result)
             failed += result.code != 0
     return 1 if failed else 0

@@ -3,7 +3,7 @@
 Pure: nothing here reads or writes a database or the network.
 """
 
-from servers.manifests.canonical import canonical, digest, dump
+from servers.manifests.canonical import canonical, digest, dump, is_storable
 from servers.manifests.checking import check, check_part, secrets_named
 from servers.manifests.comparing import differences, precedence, propose_number
 from servers.manifests.shape import FORMAT, SCHEMA, SECRET_NAME
@@ -18,6 +18,7 @@ __all__ = [
     "differences",
     "digest",
     "dump",
+    "is_storable",
     "precedence",
     "propose_number",
     "secrets_named",

@@ -31,6 +31,11 @@ def digest(manifest: Json) -> str:
     return hashlib.sha256(canonical(manifest)).hexdigest()
 
 
+def is_storable(text: str) -> bool:
+    """False for text that PostgreSQL or UTF-8 cannot hold: with a NUL or half a surrogate pair."""
+    return _NOT_STORED.search(text) is None
+
+
 def plain(value: object, depth: int = 0) -> Any:
     """A copy that any database and any JSON reader gives back alike. Raises `InvalidInput`.
 

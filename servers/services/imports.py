@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 5 * 1024 * 1024
 FETCH_SECONDS = 20.0
-_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 _NAMED = re.compile(r"\{([^{}:]+)\}")
 
 
@@ -32,9 +31,10 @@ def start_import(tenant: Tenant, *, actor: Actor, name: str, document: str | Non
     """Keep the document, or the address to fetch it from, and wake a worker. Raises `InvalidInput`."""
     document, url = document or "", (url or "").strip()
     _check_source(document, url)
+    shown = name.strip() if manifests.is_storable(name) else ""
     with transaction.atomic():
         started: Import = Import.objects.create(
-            tenant=tenant, name=(name.strip() or url or "document")[:200], source=url, document=document
+            tenant=tenant, name=(shown or url or "document")[:200], source=url, document=document
         )
         started.job = jobs.enqueue("openapi.import", tenant_id=tenant.id, payload={"import": str(started.id)})
         started.save(update_fields=["job"])
@@ -60,15 +60,17 @@ def _check_source(document: str, url: str) -> None:
             code="document_too_large",
             fields={"document": ["It is too large."]},
         )
-    if _NOT_TEXT.search(document):
+    if not manifests.is_storable(document):
         raise InvalidInput(
             "The document is not readable text. Save it as UTF-8 and try again.",
             code="not_text",
             fields={"document": ["Save it as UTF-8."]},
         )
     if url:
-        if len(url) > 2_000:
-            raise InvalidInput("The address is too long.", fields={"url": ["Use at most 2,000 characters."]})
+        if len(url) > 2_000 or not manifests.is_storable(url):
+            raise InvalidInput(
+                "The address cannot be used.", fields={"url": ["Use at most 2,000 characters."]}
+            )
         check_url(url)
 
 

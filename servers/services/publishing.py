@@ -63,7 +63,7 @@ def _check_wording(number: str | None, notes: str) -> None:
             f"{number[:60]!r} is not a version number. Write three numbers, for example 1.2.0.",
             fields={"number": ["Write three numbers, for example 1.2.0."]},
         )
-    if len(notes) > _MAX_NOTES or "\x00" in notes:
+    if len(notes) > _MAX_NOTES or not manifests.is_storable(notes):
         raise InvalidInput(
             f"Notes are text of at most {_MAX_NOTES} characters.", fields={"notes": ["Shorten the notes."]}
         )

@@ -9,7 +9,7 @@ from django.db import transaction
 from mooring.audit.record import Actor
 from mooring.errors import InvalidInput, NotFound
 from mooring.logs import MASK
-from servers.manifests import SECRET_NAME
+from servers.manifests import SECRET_NAME, is_storable
 from servers.models import Secret, Server
 from servers.services.recording import locked, note
 from tenants.secrets import seal, unseal
@@ -57,7 +57,7 @@ def _check(name: str, value: str) -> None:
         )
     if not value.strip():
         raise InvalidInput("Give the secret a value.", fields={"value": ["Give the secret a value."]})
-    if len(value) > MAX_CHARACTERS or "\x00" in value:
+    if len(value) > MAX_CHARACTERS or not is_storable(value):
         raise InvalidInput(
             f"A secret is text of at most {MAX_CHARACTERS} characters.",
             fields={"value": [f"Use at most {MAX_CHARACTERS} characters."]},
@@ -68,8 +68,8 @@ def delete_secret(server: Server, *, name: str, actor: Actor) -> None:
     """Tools that name the secret answer with an error that says so. Raises `NotFound`."""
     with transaction.atomic():
         locked(server)
-        count, _ = Secret.objects.filter(server=server, name=name.replace("\x00", "")).delete()
-        if not count:
+        known = is_storable(name) and Secret.objects.filter(server=server, name=name).delete()[0]
+        if not known:
             raise NotFound("There is no secret by that name.")
         note(server, "secret.deleted", actor=actor, before={"name": name, "value": MASK})
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -434,3 +436,19 @@ def test_secrets_are_found_wherever_a_request_may_name_them() -> None:
         basic_auth={"username": "{secret:user}", "password": "{secret:password}"},
     )
     assert manifests.secrets_named(tool(http=request)) == ["in_path", "key", "password", "user"]
+
+
+# ---- the documentation -----------------------------------------------------------------------------------
+
+DOCUMENTED = re.findall(
+    r"```yaml\n(.*?)```", (Path(__file__).parents[2] / "docs" / "manifest.md").read_text(), re.DOTALL
+)
+
+
+@pytest.mark.parametrize("example", DOCUMENTED)
+def test_every_example_in_the_documentation_is_a_manifest(example: str) -> None:
+    manifests.check(documents.parse(example))
+
+
+def test_the_documentation_has_examples() -> None:
+    assert len(DOCUMENTED) == 3

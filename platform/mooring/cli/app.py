@@ -60,6 +60,6 @@ def run(arguments: Sequence[str]) -> int:
         return 130
     except Exception as error:  # noqa: BLE001  # the border: what `explain` does not know is raised again
         line, code = explain(error, as_json="--json" in arguments)
-        sys.stderr.write(line + "\n")
+        sys.stderr.write(f"{line}\n" if line else "")
         return code
     return result if isinstance(result, int) else 0

@@ -72,7 +72,7 @@ urlpatterns = [
     path("inbox/", inbox.inbox, name="inbox"),
     path("app/", home.choose, name="choose"),
     path("app/new/", home.new_organisation, name="new_organisation"),
-    path("app/<str:tenant>/servers/<str:server>/", include(_server)),
     path("app/<str:tenant>/", include(_tenant)),
+    path("app/<str:tenant>/servers/<str:server>/", include(_server)),
     path("s/<str:tenant>/<str:server>", connect.public, name="public"),
 ]

@@ -21,6 +21,7 @@ KEEP_LEVELS = 4  # levels that stay at all when it is still too large
 MAX_BYTES = 128 * 1024  # of one schema, after all shortening
 MAX_LEVELS = 50  # of JSON; schemas and manifests may not be much deeper
 _HOLDERS = frozenset({*SCHEMA_MAPS, *SCHEMA_LISTS, *SCHEMAS, "$defs"})
+_STUB_BYTES = 40  # what a cut part takes wherever it is referred to
 PREFIX = "#/$defs/"
 
 
@@ -96,14 +97,14 @@ def _gather(
         name, steps = waiting.popleft()
         if name in gathered.kept or name in gathered.cut:
             continue
-        if steps > MAX_REFERENCES:
-            gathered.cut[name] = {"description": f"{name}. {ANYTHING}"}
+        if steps > MAX_REFERENCES or room <= 0:
+            gathered.cut[name] = {"description": f"{name}: any value."}
             continue
         part = definition(name)
         if part.size > room:
             gathered.cut[name] = _stub(part)
             continue
-        room -= part.size
+        room -= part.size + _STUB_BYTES * sum(onward in gathered.cut for onward in part.uses)
         gathered.kept[name] = part
         gathered.uses.update(part.uses)
         waiting += ((onward, steps + 1) for onward in part.uses)
@@ -112,7 +113,7 @@ def _gather(
 
 def _stub(part: Definition) -> dict[str, Any]:
     kind = part.schema.get("type")
-    return {"description": f"{part.name}. {ANYTHING}"} | ({"type": kind} if kind else {})
+    return {"description": f"{part.name}: any value."} | ({"type": kind} if kind else {})
 
 
 @dataclass(frozen=True)

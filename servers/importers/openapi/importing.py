@@ -18,8 +18,8 @@ from servers.importers.openapi.security import Security
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch")
 # A tool's schemas are read by a model with every request; a manifest of thousands of tools is also kept whole.
-INPUT_BYTES = (4 * 1024, 32 * 1024)
-OUTPUT_BYTES = (1024, 8 * 1024)
+INPUT_BYTES = (2 * 1024, 32 * 1024)
+OUTPUT_BYTES = (512, 8 * 1024)
 ALL_INPUT_BYTES = 10 * 2**20  # a whole manifest may take 16 MiB
 _EVERY = 50  # operations between reports of progress
 

@@ -11,13 +11,13 @@ from servers.importers.openapi.addresses import Address
 from servers.importers.openapi.arguments import Arguments
 from servers.importers.openapi.bodies import add_body
 from servers.importers.openapi.compiling import usable
-from servers.importers.openapi.findings import Findings, LeaveOut
+from servers.importers.openapi.findings import Findings
 from servers.importers.openapi.naming import cleaned
 from servers.importers.openapi.parameters import Parameter, add_parameters, parameters_of
 from servers.importers.openapi.paths import Path, read_path
 from servers.importers.openapi.reading import shorten, text
 from servers.importers.openapi.references import References
-from servers.importers.openapi.responses import Answer, answer_of
+from servers.importers.openapi.responses import answer_of
 from servers.importers.openapi.schemas import Schemas
 from servers.importers.openapi.security import Authentication, Security
 

@@ -3,6 +3,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import servers.tasks  # noqa: F401  # teaches this process to read documents
+from mooring import jobs
+from mooring.jobs.models import Job
+from mooring.scope import tenant_scope
+
 DOCUMENT: dict[str, Any] = {
     "openapi": "3.1.0",
     "info": {"title": "Pets", "version": "1"},
@@ -29,10 +34,6 @@ def test_a_json_document_becomes_the_draft_at_once(owner):
 
 
 def test_a_yaml_document_is_read_by_a_worker_and_applied_on_demand(owner, world):
-    from mooring import jobs
-    from mooring.jobs.models import Job
-    from mooring.scope import tenant_scope
-
     owner.post("servers", {"slug": "pets", "title": "Pets"})
     text = "openapi: 3.1.0\ninfo: {title: Pets, version: '1'}\npaths:\n  /a:\n    get: {responses: {}}\n"
     started = owner.raw("POST", "servers/pets/draft/import", text.encode(), "application/yaml")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -37,20 +38,17 @@ def test_wrong_command_lines_are_one_line_and_two(installation):
 
 def test_a_group_without_a_command_shows_its_help(installation):
     done = installation.run("keys")
-    assert (done.returncode, "create" in done.stderr) == (2, True)
+    assert (done.returncode, "create" in done.stdout, done.stderr) == (2, True, "")
 
 
 def test_refusals_are_one_line_and_one(installation, tmp_path):
     assert "no organisation" in installation.refused("servers", "list", "--tenant", "nobody")
     assert "No such file" in installation.refused("import", "check", str(tmp_path / "none.yaml"))
-    assert "does not answer" in installation.run("servers", "list", key="moor_x").stderr or True
 
 
 def test_a_refusal_is_json_when_json_is_asked_for(installation):
     done = installation.run("servers", "list", "--tenant", "nobody", "--json")
     assert done.returncode == 1
-    import json
-
     assert json.loads(done.stderr)["error"]["code"] == "not_found"
 
 

@@ -29,7 +29,9 @@ class ArgumentsForm(forms.Form):
         shown = list(properties.items())[:MAX_FIELDS] if isinstance(properties, dict) else []
         required = schema.get("required") if isinstance(schema.get("required"), list) else []
         for name, part in shown:
-            self.fields[PREFIX + name] = _field(name, part if isinstance(part, dict) else {}, name in (required or []))
+            field = _field(name, part if isinstance(part, dict) else {})
+            field.is_needed = name in (required or [])  # type: ignore[attr-defined]  # read by the field's template
+            self.fields[PREFIX + name] = field
 
     @property
     def drawn(self) -> list[forms.BoundField]:
@@ -50,10 +52,10 @@ class ArgumentsForm(forms.Form):
         return cleaned
 
 
-def _field(name: str, part: Schema, required: bool) -> forms.Field:
+def _field(name: str, part: Schema) -> forms.Field:
     kind = _kind(part)
     common: dict[str, Any] = {
-        "label": f"{name}{' *' if required else ''}",
+        "label": name,
         "help_text": str(part.get("description", ""))[:400],
         "required": False,
         "initial": part.get("default"),
@@ -68,7 +70,7 @@ def _field(name: str, part: Schema, required: bool) -> forms.Field:
         return _NumberField(whole=False, **common)
     if kind == "string":
         return forms.CharField(strip=False, widget=_text_widget(part), **common)
-    common["help_text"] = f"{common['help_text']} (JSON)".strip()
+    common["help_text"] = f"{common['help_text']} As JSON.".strip()
     return JsonField(rows=3, **common)
 
 

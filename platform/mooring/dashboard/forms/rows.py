@@ -10,6 +10,13 @@ from django.http import HttpRequest
 ADD = "add"
 
 
+class Rows(forms.BaseFormSet[Any]):
+    def add_fields(self, form: Any, index: int | None) -> None:
+        super().add_fields(form, index)
+        if "DELETE" in form.fields:
+            form.fields["DELETE"].label = "Remove"
+
+
 def wants_row(request: HttpRequest) -> bool:
     return request.method == "POST" and ADD in request.POST
 

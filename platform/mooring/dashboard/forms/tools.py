@@ -9,7 +9,7 @@ from typing import Any
 from django import forms
 
 from mooring.dashboard.forms.content import RowForm
-from mooring.dashboard.forms.rows import filled
+from mooring.dashboard.forms.rows import Rows, filled
 from mooring.dashboard.forms.widgets import Code, JsonField
 
 Definition = dict[str, Any]
@@ -140,6 +140,11 @@ class HttpForm(forms.Form):
 
     body_types = _BODIES
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Needed unless the JSON below is used, so only `clean` can tell.
+        self.fields["url"].is_needed = True  # type: ignore[attr-defined]
+
     @staticmethod
     def initial_of(http: Definition) -> Definition:
         body, answer, basic = http.get("body", {}), http.get("response", {}), http.get("basic_auth", {})
@@ -250,8 +255,8 @@ class ConstantForm(forms.Form):
         return {"in": data["where"], "name": data["name"], "value": data["value"]}
 
 
-ParameterRows = forms.formset_factory(ParameterForm, extra=1, can_delete=True, max_num=1_000, absolute_max=1_000)
-ConstantRows = forms.formset_factory(ConstantForm, extra=1, can_delete=True, max_num=100, absolute_max=100)
+ParameterRows = forms.formset_factory(ParameterForm, Rows, extra=1, can_delete=True, max_num=1_000, absolute_max=1_000)
+ConstantRows = forms.formset_factory(ConstantForm, Rows, extra=1, can_delete=True, max_num=100, absolute_max=100)
 
 
 def http_binding(
