@@ -62,7 +62,9 @@ class Installation:
     def tenant(self) -> str:
         """A fresh organisation's name."""
         slug = f"org-{secrets.token_hex(4)}"
-        self.ok("tenants", "create", slug, "--owner", f"{slug}@example.com", "--password", "correct horse battery")
+        self.ok(
+            "tenants", "create", slug, "--owner", f"{slug}@example.com", "--password", "correct horse battery"
+        )
         return slug
 
     def key(self, tenant: str, *more: str) -> str:
@@ -114,14 +116,18 @@ def installed(folder: Path, **more: str) -> Iterator[Installation]:
     """A migrated installation whose web server runs. In production it shares the tests' database and Redis."""
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
-    environment = os.environ | {
-        "MOORING_DATA_DIR": str(folder),
-        "MOORING_URL": origin,
-        "MOORING_HOSTS": f"127.0.0.1:{port}",
-        "PORT": str(port),
-        "DJANGO_SETTINGS_MODULE": "mooring.settings",
-        "COLUMNS": "200",
-    } | more
+    environment = (
+        os.environ
+        | {
+            "MOORING_DATA_DIR": str(folder),
+            "MOORING_URL": origin,
+            "MOORING_HOSTS": f"127.0.0.1:{port}",
+            "PORT": str(port),
+            "DJANGO_SETTINGS_MODULE": "mooring.settings",
+            "COLUMNS": "200",
+        }
+        | more
+    )
     made = Installation(environment, port, origin)
     made.ok("migrate")
     try:

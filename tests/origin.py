@@ -61,7 +61,9 @@ DOCUMENT: dict[str, Any] = {
         "/pets/{petId}/photo": {
             "get": {
                 "operationId": "photo",
-                "parameters": [{"name": "petId", "in": "path", "required": True, "schema": {"type": "integer"}}],
+                "parameters": [
+                    {"name": "petId", "in": "path", "required": True, "schema": {"type": "integer"}}
+                ],
                 "responses": {"200": {"content": {"image/png": {}}}},
             },
         },

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Iterator
@@ -28,7 +29,8 @@ DAY = 24 * 3600.0
 
 @setup_logging.connect
 def keep_our_logging(**_: object) -> None:
-    """Celery configures logging unless somebody listens here."""
+    """Celery configures logging unless somebody listens here; its own chatter is a line every few seconds."""
+    logging.getLogger("celery").setLevel(logging.WARNING)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ class Unreachable(ServerError):
 
 
 def explain(error: Exception, *, as_json: bool) -> tuple[str, int]:
-    """The line, empty when help was printed instead, and the exit code. Raises what is neither a refusal nor a wrong command line: that is a bug."""
+    """The line, empty when help was printed instead, and the exit code. Raises again what is a bug."""
     if isinstance(error, typer.Abort):
         return "Stopped.", REFUSED
     if isinstance(error, TyperException):

@@ -14,7 +14,7 @@ from types import FrameType
 
 LIFELINE = "MOORING_LIFELINE"
 # How long a process may take to stop after its parent has died.
-ORPHAN_SECONDS = 5.0
+ORPHAN_SECONDS = 3.0
 LOOK_EVERY = 0.2
 LONGEST_PAUSE = 30.0
 # A process that lived this long was well; its next death begins with the shortest pause again.

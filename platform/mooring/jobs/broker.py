@@ -65,6 +65,7 @@ app = Celery("mooring", fixups=[], set_as_current=True)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.broker_transport_options = _options()
 if not settings.REDIS_URL:
+    app.conf.broker_url = "filesystem://localhost//"  # a host, or kombu warns that there is none
     app.conf.broker_transport = "mooring.jobs.broker:FolderTransport"
 # What nobody here listens to: events, and commands from `celery inspect`.
 app.conf.worker_enable_remote_control = False

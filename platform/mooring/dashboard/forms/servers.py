@@ -55,6 +55,10 @@ class DocumentForm(forms.Form):
         required=False, label="Or paste it", strip=False, widget=Code(10), help_text="OpenAPI 3.0 or 3.1."
     )
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _one_is_needed(self)
+
     def clean_file(self) -> str:
         return text_of(self.cleaned_data.get("file"))
 
@@ -74,6 +78,12 @@ class DocumentForm(forms.Form):
         """What the import is called until its document has been read."""
         file = self.files.get("file")
         return str((file and file.name) or self.cleaned_data["url"] or "pasted document")[:200]
+
+
+def _one_is_needed(form: forms.Form) -> None:
+    """No field alone is required, and calling each of them optional would mislead."""
+    for field in form.fields.values():
+        field.is_needed = True  # type: ignore[attr-defined]  # read by the field's template
 
 
 def text_of(file: UploadedFile | None) -> str:
@@ -135,6 +145,10 @@ class PublishForm(forms.Form):
 class ManifestForm(forms.Form):
     file = forms.FileField(required=False, help_text="A manifest as JSON or YAML, as exported here.")
     document = forms.CharField(required=False, label="Or paste it", strip=False, widget=Code(12))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _one_is_needed(self)
 
     def clean_file(self) -> str:
         return text_of(self.cleaned_data.get("file"))

@@ -1,0 +1,143 @@
+"""What holds while things change and break: publishing under load, and the death of the serving process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.installation import Installation, installed
+
+MODERN = "2026-07-28"
+META = {
+    "io.modelcontextprotocol/protocolVersion": MODERN,
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    """One of its own, since these tests kill it."""
+    with installed(tmp_path / "data") as made:
+        yield made
+
+
+def manifest(tools: int) -> str:
+    return json.dumps(
+        {
+            "mooring": 1,
+            "server": {"title": "Echo"},
+            "tools": [
+                {"name": f"echo{n}", "input_schema": {"type": "object"}, "static": {"kind": "echo"}}
+                for n in range(tools)
+            ],
+        }
+    )
+
+
+def deployed(installation: Installation, tenant: str, folder: Path, tools: int = 1) -> str:
+    path = folder / "echo.json"
+    path.write_text(manifest(tools))
+    return installation.ok("deploy", str(path), "--tenant", tenant, "--server", "echo").splitlines()[-1]
+
+
+async def call(http: aiohttp.ClientSession, url: str, key: str) -> tuple[int, str]:
+    """Status and request id of one call of the first tool."""
+    body = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": "echo0", "arguments": {"a": 1}, "_meta": META},
+    }
+    headers = {
+        "Authorization": f"Bearer {key}",
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": MODERN,
+        "Mcp-Method": "tools/call",
+        "Mcp-Name": "echo0",
+    }
+    async with http.post(url, json=body, headers=headers) as answer:
+        await answer.read()
+        return answer.status, answer.headers["X-Request-Id"]
+
+
+def logged(installation: Installation, tenant: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = installation.json("calls", "--tenant", tenant, "--limit", "5000")
+    return rows
+
+
+def test_publishing_while_fifty_clients_call_loses_no_call(installation: Installation, tmp_path: Path) -> None:
+    tenant = installation.tenant()
+    url, key = deployed(installation, tenant, tmp_path), installation.key(tenant)
+    publishing = threading.Event()
+
+    def publish() -> None:
+        for tools in (2, 3):
+            deployed(installation, tenant, tmp_path, tools)
+        publishing.set()
+
+    async def client(http: aiohttp.ClientSession) -> list[int]:
+        statuses = []
+        while not publishing.is_set():
+            statuses.append((await call(http, url, key))[0])
+            await asyncio.sleep(1.5)  # fifty of them stay under the plan's rate
+        return statuses
+
+    async def load() -> list[int]:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=50)) as http:
+            runs = await asyncio.gather(*(client(http) for _ in range(50)))
+        return [status for run in runs for status in run]
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    statuses = asyncio.run(load())
+    thread.join()
+    assert len(statuses) > 50
+    assert set(statuses) == {200}
+
+
+def test_every_answered_call_is_logged_once_though_the_process_is_killed_three_times(
+    installation: Installation, tmp_path: Path
+) -> None:
+    tenant = installation.tenant()
+    url, key = deployed(installation, tenant, tmp_path), installation.key(tenant)
+    calls, answered = (2_000 if os.environ.get("MOORING_SOAK") else 200), list[str]()
+
+    async def client(http: aiohttp.ClientSession, share: int) -> None:
+        done = 0
+        while done < share:
+            try:
+                status, request_id = await call(http, url, key)
+            except (aiohttp.ClientError, OSError):
+                await asyncio.sleep(0.05)
+                continue
+            if status == 200:
+                answered.append(request_id)
+                done += 1
+            else:
+                assert status in {429, 503}
+                await asyncio.sleep(0.05)
+
+    async def killer() -> None:
+        for part in (1, 2, 3):
+            while len(answered) < calls * part // 4:
+                await asyncio.sleep(0.005)
+            await asyncio.to_thread(installation.kill)
+            await asyncio.to_thread(installation.start)
+
+    async def load() -> None:
+        async with aiohttp.ClientSession() as http:
+            await asyncio.gather(killer(), *(client(http, calls // 8) for _ in range(8)))
+
+    asyncio.run(load())
+    installation.stop()
+    ids = [row["request_id"] for row in logged(installation, tenant)]
+    assert len(ids) == len(set(ids))
+    assert set(answered) <= set(ids)
