@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from django.db import models
 
+from mooring.ordered_json import OrderedJSONField
 from mooring.scope import OwnedModel
 
 
@@ -20,8 +21,8 @@ class Server(OwnedModel):
     title = models.CharField(max_length=120)
     description = models.TextField(blank=True, max_length=2_000)
     instructions = models.TextField(blank=True, max_length=20_000)
-    variables = models.JSONField(default=dict, blank=True, help_text="name → {default, description}")
-    secrets_needed = models.JSONField(default=dict, blank=True, help_text="name → {description}")
+    variables = OrderedJSONField(default=dict, blank=True, help_text="name → {default, description}")
+    secrets_needed = OrderedJSONField(default=dict, blank=True, help_text="name → {description}")
     draft_number = models.PositiveIntegerField(
         default=1, help_text="counts changes; tells a stale form apart"
     )
@@ -58,10 +59,10 @@ class DraftRow(OwnedModel):
 class Tool(DraftRow):
     """`binding` is one runtime's definition: `{"http": {...}}` or `{"static": {...}}` (see docs/manifest.md)."""
 
-    input_schema = models.JSONField(default=dict)
-    output_schema = models.JSONField(null=True, blank=True)
-    annotations = models.JSONField(default=dict, blank=True)
-    binding = models.JSONField(default=dict)
+    input_schema = OrderedJSONField(default=dict)
+    output_schema = OrderedJSONField(null=True, blank=True)
+    annotations = OrderedJSONField(default=dict, blank=True)
+    binding = OrderedJSONField(default=dict)
 
     class Meta(DraftRow.Meta):
         abstract = False
@@ -75,7 +76,7 @@ class Resource(DraftRow):
     mime_type = models.CharField(max_length=120, blank=True)
     text = models.TextField(blank=True)
     blob = models.TextField(blank=True, help_text="base64; used when there is no text")
-    annotations = models.JSONField(default=dict, blank=True)
+    annotations = OrderedJSONField(default=dict, blank=True)
 
     class Meta(DraftRow.Meta):
         abstract = False
@@ -88,8 +89,8 @@ class ResourceTemplate(DraftRow):
     uri_template = models.CharField(max_length=1_000)
     mime_type = models.CharField(max_length=120, blank=True)
     text = models.TextField(blank=True, help_text="text with {variable} in the places of the URI's variables")
-    completions = models.JSONField(default=dict, blank=True, help_text="variable → list of proposed values")
-    annotations = models.JSONField(default=dict, blank=True)
+    completions = OrderedJSONField(default=dict, blank=True, help_text="variable → list of proposed values")
+    annotations = OrderedJSONField(default=dict, blank=True)
 
     class Meta(DraftRow.Meta):
         abstract = False
@@ -101,10 +102,10 @@ class ResourceTemplate(DraftRow):
 
 
 class Prompt(DraftRow):
-    arguments = models.JSONField(
+    arguments = OrderedJSONField(
         default=list, blank=True, help_text="[{name, description, required, completions}]"
     )
-    messages = models.JSONField(default=list, help_text="[{role, text}] with {argument} in the text")
+    messages = OrderedJSONField(default=list, help_text="[{role, text}] with {argument} in the text")
 
     class Meta(DraftRow.Meta):
         abstract = False
@@ -139,7 +140,7 @@ class Version(OwnedModel):
     number = models.CharField(max_length=40)
     ordinal = models.PositiveIntegerField(help_text="1, 2, 3 … in the order of publishing")
     digest = models.CharField(max_length=64)
-    manifest = models.JSONField()
+    manifest = OrderedJSONField()
     notes = models.TextField(blank=True, max_length=5_000)
     author = models.CharField(max_length=254)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -170,7 +171,7 @@ class Channel(OwnedModel):
     server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="channels")
     name = models.CharField(max_length=63, default="live")
     version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+")
-    variables = models.JSONField(
+    variables = OrderedJSONField(
         default=dict, blank=True, help_text="name → value, over the manifest's defaults"
     )
 
@@ -224,7 +225,7 @@ class IdempotencyKey(OwnedModel):
     key = models.CharField(max_length=200)
     request_digest = models.CharField(max_length=64)
     status = models.PositiveSmallIntegerField(default=0, help_text="0 while the first request runs")
-    body = models.JSONField(null=True)
+    body = OrderedJSONField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
     actor = models.CharField(max_length=64)
 
@@ -245,9 +246,10 @@ class Import(OwnedModel):
     source = models.CharField(max_length=2_000, blank=True, help_text="URL, when it is to be fetched")
     document = models.TextField(blank=True)
     job = models.ForeignKey("jobs.Job", null=True, on_delete=models.SET_NULL, related_name="+")
-    result = models.JSONField(default=dict, help_text='{"manifest", "operations", "left_out"}')
+    result = OrderedJSONField(default=dict, help_text='{"manifest", "operations", "left_out"}')
     server = models.ForeignKey(Server, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
+    read_at = models.DateTimeField(null=True)
 
     class Meta(OwnedModel.Meta):
         abstract = False

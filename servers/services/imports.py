@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
+from django.utils import timezone
 
 from mooring import jobs
 from mooring.audit.record import Actor, Target, record
@@ -90,7 +91,9 @@ def run_import(import_id: uuid.UUID) -> None:
     imported = openapi.import_openapi(documents.parse(raw), source_url=row.source or None)
     result = _result(imported)
     # The result says all that is needed from here on.
-    Import.objects.filter(id=row.id, result={}).update(result=result, document="")
+    Import.objects.filter(id=row.id, read_at__isnull=True).update(
+        result=result, document="", read_at=timezone.now()
+    )
 
 
 def _result(imported: Imported) -> dict[str, Any]:

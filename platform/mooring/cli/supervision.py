@@ -65,6 +65,7 @@ class Child:
     def bury(self) -> str:
         """Note the death, set the time of the next start; returns the sentence for people."""
         assert self.process is not None
+        self.kill()  # what it has started must not go on beside its successor
         code, self.process = self.process.returncode, None
         lived = time.monotonic() - self._started_at
         self._pause = 1.0 if lived > WELL_AFTER else min(self._pause * 2, LONGEST_PAUSE)

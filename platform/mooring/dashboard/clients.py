@@ -77,19 +77,17 @@ def _cursor(name: str, url: str, needs_key: bool) -> Client:
 
 def _vscode(name: str, url: str, needs_key: bool) -> Client:
     entry = {"type": "http", "url": url} | _headers(needs_key, "${input:mooring-key}")
-    whole: dict[str, object] = {"servers": {name: entry}}
-    asked = {"type": "promptString", "id": "mooring-key", "description": "API key", "password": True}
+    asked = [{"type": "promptString", "id": "mooring-key", "description": "API key", "password": True}]
+    inputs = {"inputs": asked} if needs_key else {}
+    text = "Install it by the link, or put this into .vscode/mcp.json."
     if needs_key:
-        whole = {"inputs": [asked]} | whole
-    linked = {"name": name} | entry | ({"inputs": [asked]} if needs_key else {})
+        text += " VS Code asks for the key once and keeps it safe."
     return Client(
         "vscode",
         "VS Code",
-        "Install it by the link, or put this into .vscode/mcp.json. VS Code asks for the key once and keeps it safe."
-        if needs_key
-        else "Install it by the link, or put this into .vscode/mcp.json.",
-        _json(whole),
-        "vscode:mcp/install?" + quote(json.dumps(linked), safe=""),
+        text,
+        _json({**inputs, "servers": {name: entry}}),
+        "vscode:mcp/install?" + quote(json.dumps({"name": name, **entry, **inputs}), safe=""),
     )
 
 
@@ -125,7 +123,9 @@ def _python(_name: str, url: str, needs_key: bool) -> Client:
 
 
 def _typescript(_name: str, url: str, needs_key: bool) -> Client:
-    options = f', {{\n  requestInit: {{ headers: {{ Authorization: "Bearer {KEY}" }} }},\n}}' if needs_key else ""
+    options = (
+        f', {{\n  requestInit: {{ headers: {{ Authorization: "Bearer {KEY}" }} }},\n}}' if needs_key else ""
+    )
     return Client(
         "typescript",
         "TypeScript",
@@ -142,7 +142,10 @@ def _typescript(_name: str, url: str, needs_key: bool) -> Client:
 
 def _curl(_name: str, url: str, needs_key: bool) -> Client:
     header = f'  -H "Authorization: Bearer {KEY}" \\\n' if needs_key else ""
-    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}}
     return Client(
         "curl",

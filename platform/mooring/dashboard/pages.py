@@ -25,7 +25,12 @@ A_PAGE = 25
 
 
 def show(
-    request: HttpRequest, template: str, context: Mapping[str, Any] | None = None, *, part: str = "", status: int = 200
+    request: HttpRequest,
+    template: str,
+    context: Mapping[str, Any] | None = None,
+    *,
+    part: str = "",
+    status: int = 200,
 ) -> HttpResponse:
     """Render a page; when htmx asks, only the template's partial `part`."""
     name = f"{template}#{part}" if part and getattr(request, "htmx", False) else template

@@ -10,7 +10,14 @@ from servers.models import Server
 from servers.runtimes.http import PreparedRequest
 from servers.runtimes.http import preview as prepare
 
-_EXAMPLES: dict[str, Any] = {"integer": 1, "number": 1.5, "boolean": True, "array": [], "object": {}, "null": None}
+_EXAMPLES: dict[str, Any] = {
+    "integer": 1,
+    "number": 1.5,
+    "boolean": True,
+    "array": [],
+    "object": {},
+    "null": None,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,10 +51,14 @@ def standings(servers: Iterable[Server]) -> dict[UUID, Standing]:
     """For lists, in three queries: a draft touched after the live version was made counts as changed."""
     listed = list(servers)
     channels = (
-        Channel.objects.filter(server__in=listed, name=LIVE).select_related("version").defer("version__manifest")
+        Channel.objects.filter(server__in=listed, name=LIVE)
+        .select_related("version")
+        .defer("version__manifest")
     )
     live = {channel.server_id: channel.version for channel in channels}
-    counted = Tool.objects.filter(server__in=listed).order_by().values("server_id").annotate(tools=Count("id"))
+    counted = (
+        Tool.objects.filter(server__in=listed).order_by().values("server_id").annotate(tools=Count("id"))
+    )
     tools = {row["server_id"]: row["tools"] for row in counted}
     return {server.id: _listed(server, live.get(server.id), tools.get(server.id, 0)) for server in listed}
 

@@ -84,9 +84,8 @@ class Checks:
         self._round: asyncio.Task[Report] | None = None
         self._begun_at = 0.0
 
-    def add(self, check: Check) -> None:
-        """Replace the check of that name, or add one."""
-        self._checks[check.name] = check
+    def __getitem__(self, name: str) -> Check:
+        return self._checks[name]
 
     async def report(self) -> Report:
         is_old = time.monotonic() - self._begun_at > REMEMBERED

@@ -36,19 +36,24 @@ def database_roles(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
         return []
     try:
         with connections["default"].cursor() as cursor:
-            cursor.execute(
-                "SELECT rolname, rolsuper OR rolbypassrls, pg_has_role(current_user, 'mooring_system', 'member'), "
-                "EXISTS (SELECT FROM pg_tables WHERE schemaname = 'public' AND tableowner = current_user) "
-                "FROM pg_roles WHERE rolname = current_user"
-            )
-            role, may_bypass, is_system, is_owner = cursor.fetchone()
+            cursor.execute(QUESTION)
+            role, *answers = cursor.fetchone()
     except DatabaseError as error:
         text = f"The database of DATABASE_URL cannot be asked: {str(error).strip()}"
         return [Error(text, id="mooring.E003")]
-    return _findings(role, may_bypass=may_bypass, is_system=is_system, is_owner=is_owner)
+    return findings(role, *answers)
 
 
-def _findings(role: str, *, may_bypass: bool, is_system: bool, is_owner: bool) -> list[CheckMessage]:
+QUESTION = """
+    SELECT rolname, rolsuper OR rolbypassrls,
+        EXISTS (SELECT FROM pg_tables WHERE schemaname = 'public' AND tableowner = current_user),
+        EXISTS (SELECT FROM pg_roles WHERE rolname = 'mooring_system' AND pg_has_role(current_user, oid, 'member'))
+    FROM pg_roles WHERE rolname = current_user
+"""
+
+
+def findings(role: str, may_bypass: bool, is_owner: bool, is_system: bool) -> list[CheckMessage]:
+    """What is wrong with a role, from the row that `QUESTION` answers."""
     hint = "Let DATABASE_URL name a role that is only a member of mooring_app; see docs/operate.md."
     reasons = {
         "mooring.E004": may_bypass and "is a superuser or may bypass row-level security",

@@ -10,5 +10,10 @@ def start() -> None:
     _is_draining = True
 
 
+def stop() -> None:
+    global _is_draining
+    _is_draining = False
+
+
 def is_draining() -> bool:
     return _is_draining

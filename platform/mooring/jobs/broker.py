@@ -63,13 +63,17 @@ def _options() -> dict[str, Any]:
 # Without Celery's Django fix-up, which puts the current folder first on `sys.path` of every process.
 app = Celery("mooring", fixups=[], set_as_current=True)
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.conf.broker_transport_options = _options()
+app.conf.update(
+    broker_transport_options=_options(),
+    # What nobody here listens to: events, and commands from `celery inspect`.
+    worker_enable_remote_control=False,
+    worker_send_task_events=False,
+)
 if not settings.REDIS_URL:
-    app.conf.broker_url = "filesystem://localhost//"  # a host, or kombu warns that there is none
-    app.conf.broker_transport = "mooring.jobs.broker:FolderTransport"
-# What nobody here listens to: events, and commands from `celery inspect`.
-app.conf.worker_enable_remote_control = False
-app.conf.worker_send_task_events = False
+    # With a host, or kombu warns that there is none.
+    app.conf.update(
+        broker_url="filesystem://localhost//", broker_transport="mooring.jobs.broker:FolderTransport"
+    )
 
 
 def send(task: str, *arguments: str) -> None:

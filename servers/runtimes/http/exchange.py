@@ -17,7 +17,8 @@ _REPEATABLE = frozenset({"GET", "HEAD"})
 _PAUSE = (0.01, 0.1)
 # Enough of an error's body for the 2,000 characters that are shown of it.
 _ERROR_BYTES = 16 * 1024
-# aiohttp writes a content type of its own on a POST without a body, unless told not to.
+# With these, aiohttp writes a content type of its own for a body that is not there, unless told not to.
+_BODY_EXPECTED = frozenset({"POST", "PUT", "PATCH"})
 _NO_CONTENT_TYPE = ("Content-Type",)
 
 
@@ -103,16 +104,13 @@ async def _sent(upstream: Upstream, visit: Visit, method: str, request: Request)
 
 
 async def _send(session: aiohttp.ClientSession, method: str, request: Request) -> aiohttp.ClientResponse:
-    if request.body is None:
-        return await session.request(
-            method,
-            request.url,
-            headers=request.headers,
-            skip_auto_headers=_NO_CONTENT_TYPE,
-            allow_redirects=False,
-        )
     return await session.request(
-        method, request.url, headers=request.headers, data=request.body, allow_redirects=False
+        method,
+        request.url,
+        headers=request.headers,
+        data=request.body,
+        skip_auto_headers=_NO_CONTENT_TYPE if request.body is None and method in _BODY_EXPECTED else None,
+        allow_redirects=False,
     )
 
 

@@ -49,12 +49,13 @@ def scalar(value: Any) -> str:
         return value
     if value is None:
         return ""
-    return msgspec.json.encode(value).decode()
+    return str(value) if type(value) is int else msgspec.json.encode(value).decode()
 
 
 def escaped(value: Any) -> str:
     """Percent-encoded but for the unreserved characters."""
-    return quote(scalar(value), safe="")
+    text = scalar(value)
+    return text if text.isalnum() and text.isascii() else quote(text, safe="")
 
 
 def cookie_text(value: Any) -> str:
@@ -143,14 +144,18 @@ def _query(parameter: Parameter, text_of: Encoder | None) -> Encoder:
     if parameter.style_used == "deepObject":
         return lambda value: "&".join(_deep(name, value, 0))
     delimiter = _DELIMITERS[parameter.style_used]
-    return lambda value: _form(name, value, explode, "&", delimiter, escaped)
+
+    def encode(value: Any) -> str:
+        if type(value) is str:
+            return f"{name}={escaped(value)}"
+        return _form(name, value, explode, "&", delimiter, escaped)
+
+    return encode
 
 
 def _form(
     name: str, value: Any, explode: bool, between: str, delimiter: str, escape: Callable[[Any], str]
 ) -> str:
-    if type(value) is str:
-        return f"{name}={escape(value)}"
     if isinstance(value, list):
         items = [escape(item) for item in given_items(value)]
         if explode:

@@ -90,14 +90,22 @@ def _text_widget(part: Schema) -> forms.Widget:
     limit = part.get("maxLength")
     if isinstance(limit, int) and limit > 300:
         return forms.Textarea({"rows": 3, **hint})
-    return forms.TextInput({"type": types.get(str(part.get("format")), "text"), "autocomplete": "off", **hint})
+    return forms.TextInput(
+        {"type": types.get(str(part.get("format")), "text"), "autocomplete": "off", **hint}
+    )
 
 
 class _EnumField(forms.TypedChoiceField):
     """One of some JSON values."""
 
     def __init__(self, values: list[Any], **kwargs: Any) -> None:
-        choices = [("", "–"), *((json.dumps(value), value if isinstance(value, str) else json.dumps(value)) for value in values)]
+        choices = [
+            ("", "not given"),
+            *(
+                (json.dumps(value), value if isinstance(value, str) else json.dumps(value))
+                for value in values
+            ),
+        ]
         initial = kwargs.pop("initial", None)
         super().__init__(
             choices=choices,
@@ -123,7 +131,9 @@ class _NumberField(forms.CharField):
         try:
             return int(text[:40]) if self.whole else _number(text[:40])
         except ValueError:
-            raise forms.ValidationError("Write a whole number." if self.whole else "Write a number.") from None
+            raise forms.ValidationError(
+                "Write a whole number." if self.whole else "Write a number."
+            ) from None
 
 
 def _number(text: str) -> int | float:

@@ -16,7 +16,9 @@ class RowForm(forms.Form):
     name = forms.CharField(max_length=128, widget=forms.TextInput({"spellcheck": "false"}))
     title = forms.CharField(required=False, max_length=200)
     description = forms.CharField(required=False, max_length=20_000, widget=forms.Textarea({"rows": 2}))
-    is_enabled = forms.BooleanField(required=False, initial=True, label="Enabled", help_text="Clients can see it.")
+    is_enabled = forms.BooleanField(
+        required=False, initial=True, label="Enabled", help_text="Clients can see it."
+    )
 
     def base(self) -> Definition:
         data = self.cleaned_data
@@ -26,7 +28,17 @@ class RowForm(forms.Form):
 
 
 class ResourceForm(RowForm):
-    field_order = ("name", "uri", "title", "description", "mime_type", "text", "blob", "annotations", "is_enabled")
+    field_order = (
+        "name",
+        "uri",
+        "title",
+        "description",
+        "mime_type",
+        "text",
+        "blob",
+        "annotations",
+        "is_enabled",
+    )
 
     uri = forms.CharField(
         max_length=1_000,
@@ -34,10 +46,15 @@ class ResourceForm(RowForm):
         help_text="For example handbook://holidays",
         widget=forms.TextInput({"spellcheck": "false"}),
     )
-    mime_type = forms.CharField(required=False, max_length=120, label="MIME type", help_text="text/markdown, say.")
+    mime_type = forms.CharField(
+        required=False, max_length=120, label="MIME type", help_text="text/markdown, say."
+    )
     text = forms.CharField(required=False, strip=False, widget=Code(12))
     blob = forms.CharField(
-        required=False, label="Bytes instead of text", widget=Code(3), help_text="Base64; for pictures and the like."
+        required=False,
+        label="Bytes instead of text",
+        widget=Code(3),
+        help_text="Base64; for pictures and the like.",
     )
     annotations = JsonField(kind=dict, required=False, rows=3)
 
@@ -49,11 +66,25 @@ class ResourceForm(RowForm):
         data = self.cleaned_data
         content = {"blob": data["blob"]} if data["blob"] else {"text": _lines(data["text"])}
         optional = {"mime_type": data["mime_type"], "annotations": data["annotations"]}
-        return self.base() | {"uri": data["uri"]} | content | {name: value for name, value in optional.items() if value}
+        return (
+            self.base()
+            | {"uri": data["uri"]}
+            | content
+            | {name: value for name, value in optional.items() if value}
+        )
 
 
 class TemplateForm(RowForm):
-    field_order = ("name", "uri_template", "title", "description", "mime_type", "text", "completions", "is_enabled")
+    field_order = (
+        "name",
+        "uri_template",
+        "title",
+        "description",
+        "mime_type",
+        "text",
+        "completions",
+        "is_enabled",
+    )
 
     uri_template = forms.CharField(
         max_length=1_000,
@@ -63,7 +94,10 @@ class TemplateForm(RowForm):
     )
     mime_type = forms.CharField(required=False, max_length=120, label="MIME type")
     text = forms.CharField(
-        required=False, strip=False, widget=Code(10), help_text="{name} stands for the URI's variable of that name."
+        required=False,
+        strip=False,
+        widget=Code(10),
+        help_text="{name} stands for the URI's variable of that name.",
     )
     completions = JsonField(
         kind=dict, required=False, rows=4, help_text='Proposed values: {"name": ["alice", "bob"]}'
@@ -78,7 +112,9 @@ class TemplateForm(RowForm):
     def definition(self) -> Definition:
         data = self.cleaned_data
         found = self.base() | {"uri_template": data["uri_template"], "text": _lines(data["text"])}
-        return found | {name: data[name] for name in ("mime_type", "completions", "annotations") if data[name]}
+        return found | {
+            name: data[name] for name in ("mime_type", "completions", "annotations") if data[name]
+        }
 
 
 class PromptForm(RowForm):

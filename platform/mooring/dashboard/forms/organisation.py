@@ -12,6 +12,7 @@ from servers.models import Server
 from tenants.permissions import DEFAULT_KEY_SCOPES, KEY_SCOPES, PERMISSIONS
 from tenants.slugs import proposed_slug
 
+SCOPES = [(scope, f"{PERMISSIONS[scope]} ({scope})") for scope in sorted(KEY_SCOPES)]
 LIFETIMES = [("30", "30 days"), ("90", "90 days"), ("365", "a year"), ("0", "never")]
 
 
@@ -19,7 +20,8 @@ class SlugForm(forms.Form):
     """A display name, and the name in URLs which follows it unless somebody writes another."""
 
     name = forms.CharField(
-        max_length=120, widget=forms.TextInput({"autofocus": True, "data-proposes": "", "autocomplete": "organization"})
+        max_length=120,
+        widget=forms.TextInput({"autofocus": True, "data-proposes": "", "autocomplete": "organization"}),
     )
     slug = forms.CharField(
         max_length=63,
@@ -37,14 +39,23 @@ class SlugForm(forms.Form):
         return cleaned
 
 
+def offer(form: forms.Form, name: str, choices: list[tuple[str, str]]) -> None:
+    """Give a field of the form its choices, which are known only now."""
+    field = form.fields[name]
+    assert isinstance(field, forms.ChoiceField)
+    field.choices = choices
+
+
 class RenameForm(forms.Form):
     name = forms.CharField(max_length=120)
 
 
 class KeyForm(forms.Form):
-    name = forms.CharField(max_length=120, help_text="Where the key will be used, so that you know what to revoke.")
+    name = forms.CharField(
+        max_length=120, help_text="Where the key will be used, so that you know what to revoke."
+    )
     scopes = forms.MultipleChoiceField(
-        choices=[(scope, f"{PERMISSIONS[scope]} ({scope})") for scope in sorted(KEY_SCOPES)],
+        choices=SCOPES,
         initial=list(DEFAULT_KEY_SCOPES),
         widget=forms.CheckboxSelectMultiple,
         label="The key may",
@@ -59,9 +70,9 @@ class KeyForm(forms.Form):
 
     def __init__(self, *args: Any, servers: Iterable[Server], allowed: frozenset[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["servers"].choices = [(str(server.id), f"{server.title} ({server.slug})") for server in servers]  # type: ignore[attr-defined]
-        scopes = self.fields["scopes"]
-        scopes.choices = [choice for choice in scopes.choices if choice[0] in allowed]  # type: ignore[attr-defined]
+        offered = [(str(server.id), f"{server.title} ({server.slug})") for server in servers]
+        offer(self, "servers", offered)
+        offer(self, "scopes", [choice for choice in SCOPES if choice[0] in allowed])
 
     @property
     def chosen_lifetime(self) -> timedelta | None:

@@ -24,7 +24,8 @@ def attempt(form: forms.BaseForm, write: Callable[[], _T]) -> _T | None:
 def add_problems(form: forms.BaseForm, error: ClientError) -> None:
     fields = error.data.get("fields")
     placed = [
-        _place(form, name, sentences) for name, sentences in (fields if isinstance(fields, Mapping) else {}).items()
+        _place(form, name, sentences)
+        for name, sentences in (fields if isinstance(fields, Mapping) else {}).items()
     ]
     # Where no field tells it all, the sentence for people stands above the form.
     if not any(placed):

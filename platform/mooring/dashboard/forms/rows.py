@@ -11,12 +11,12 @@ ADD = "add"
 
 
 if TYPE_CHECKING:
-    _FormSet = forms.BaseFormSet[Any]
+    RowSet = forms.BaseFormSet[Any]
 else:
-    _FormSet = forms.BaseFormSet  # generic in the stubs only
+    RowSet = forms.BaseFormSet  # generic in the stubs only
 
 
-class Rows(_FormSet):
+class Rows(RowSet):
     def add_fields(self, form: Any, index: int | None) -> None:
         super().add_fields(form, index)
         if "DELETE" in form.fields:
@@ -27,7 +27,7 @@ def wants_row(request: HttpRequest) -> bool:
     return request.method == "POST" and ADD in request.POST
 
 
-def longer(formset: type[forms.BaseFormSet[Any]], request: HttpRequest, *, prefix: str) -> forms.BaseFormSet[Any]:
+def longer(formset: type[RowSet], request: HttpRequest, *, prefix: str) -> RowSet:
     """The rows as they were sent and, when it is this list's button that was pressed, one more."""
     data = request.POST.copy()
     if data.get(ADD) == prefix:
@@ -37,7 +37,7 @@ def longer(formset: type[forms.BaseFormSet[Any]], request: HttpRequest, *, prefi
     return formset(data, prefix=prefix)
 
 
-def filled(rows: forms.BaseFormSet[Any]) -> list[dict[str, Any]]:
+def filled(rows: RowSet) -> list[dict[str, Any]]:
     """The definitions of the rows that hold something and are not ticked for removal."""
     found = [form.definition() for form in rows.forms if not form.cleaned_data.get("DELETE")]
     return [definition for definition in found if definition is not None]

@@ -8,7 +8,7 @@ from typing import Any
 from django import forms
 from django.core.files.uploadedfile import UploadedFile
 
-from mooring.dashboard.forms.organisation import SlugForm
+from mooring.dashboard.forms.organisation import SlugForm, offer
 from mooring.dashboard.forms.widgets import Code
 from servers.models import Server
 
@@ -19,10 +19,15 @@ class ServerForm(SlugForm):
     field_order = ("name", "slug", "description", "is_public")
 
     description = forms.CharField(
-        required=False, max_length=2_000, widget=forms.Textarea({"rows": 2}), help_text="What callers can do with it."
+        required=False,
+        max_length=2_000,
+        widget=forms.Textarea({"rows": 2}),
+        help_text="What callers can do with it.",
     )
     is_public = forms.BooleanField(
-        required=False, label="Public", help_text="Anybody may call it without a key. You can change this later."
+        required=False,
+        label="Public",
+        help_text="Anybody may call it without a key. You can change this later.",
     )
 
 
@@ -36,7 +41,9 @@ class DescribeForm(forms.Form):
         help_text="Sent to every client: when and how to use the server's tools.",
     )
     is_public = forms.BooleanField(
-        required=False, label="Public", help_text="Anybody may call it without a key, and its connect page is public."
+        required=False,
+        label="Public",
+        help_text="Anybody may call it without a key, and its connect page is public.",
     )
 
 
@@ -86,7 +93,7 @@ def _one_is_needed(form: forms.Form) -> None:
         field.is_needed = True  # type: ignore[attr-defined]  # read by the field's template
 
 
-def text_of(file: UploadedFile | None) -> str:
+def text_of(file: UploadedFile[Any] | None) -> str:
     """The text of an uploaded file. Raises `ValidationError` for a huge one and for one that is not UTF-8."""
     if file is None:
         return ""
@@ -107,7 +114,10 @@ class ApplyForm(forms.Form):
         widget=forms.RadioSelect,
         label="Operations",
     )
-    into = forms.ChoiceField(label="Put the tools into", help_text="The tools of an existing server are replaced; its texts, resources and prompts stay.")
+    into = forms.ChoiceField(
+        label="Put the tools into",
+        help_text="The tools of an existing server are replaced; its texts, resources and prompts stay.",
+    )
     name = forms.CharField(required=False, max_length=120, widget=forms.TextInput({"data-proposes": ""}))
     slug = forms.CharField(
         required=False,
@@ -118,9 +128,9 @@ class ApplyForm(forms.Form):
 
     def __init__(self, *args: Any, servers: Iterable[Server], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        new = [("", "a new server")]
         self.fields["into"].required = False
-        self.fields["into"].choices = new + [(server.slug, f"{server.title} ({server.slug})") for server in servers]  # type: ignore[attr-defined]
+        known = [(server.slug, f"{server.title} ({server.slug})") for server in servers]
+        offer(self, "into", [("", "a new server"), *known])
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
@@ -165,7 +175,9 @@ class ManifestForm(forms.Form):
 
 
 class SecretForm(forms.Form):
-    name = forms.CharField(max_length=64, widget=forms.TextInput({"autocomplete": "off", "spellcheck": "false"}))
+    name = forms.CharField(
+        max_length=64, widget=forms.TextInput({"autocomplete": "off", "spellcheck": "false"})
+    )
     value = forms.CharField(
         max_length=10_000,
         strip=False,
@@ -176,5 +188,7 @@ class SecretForm(forms.Form):
 
 class VariableForm(forms.Form):
     name = forms.CharField(max_length=64, widget=forms.TextInput({"spellcheck": "false"}))
-    default = forms.CharField(required=False, max_length=2_000, widget=forms.TextInput({"spellcheck": "false"}))
+    default = forms.CharField(
+        required=False, max_length=2_000, widget=forms.TextInput({"spellcheck": "false"})
+    )
     description = forms.CharField(required=False, max_length=2_000)

@@ -9,7 +9,7 @@ from typing import Any
 from django import forms
 
 from mooring.dashboard.forms.content import RowForm
-from mooring.dashboard.forms.rows import Rows, filled
+from mooring.dashboard.forms.rows import Rows, RowSet, filled
 from mooring.dashboard.forms.widgets import Code, JsonField
 
 Definition = dict[str, Any]
@@ -43,7 +43,10 @@ class ToolForm(RowForm):
         help_text="JSON Schema of the arguments. Left empty, it is drawn from the parameters of the request.",
     )
     output_schema = JsonField(
-        kind=dict, required=False, rows=6, help_text="JSON Schema of the structured answer, when it has a fixed shape."
+        kind=dict,
+        required=False,
+        rows=6,
+        help_text="JSON Schema of the structured answer, when it has a fixed shape.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -51,7 +54,9 @@ class ToolForm(RowForm):
         for hint, (label, text) in HINTS.items():
             self.fields[hint] = forms.ChoiceField(choices=_SAID, required=False, label=label, help_text=text)
         # Annotations that have no field of their own pass through unchanged.
-        self.fields["other_annotations"] = JsonField(kind=dict, required=False, rows=2, label="Other annotations")
+        self.fields["other_annotations"] = JsonField(
+            kind=dict, required=False, rows=2, label="Other annotations"
+        )
         self.fields["description"].widget = forms.Textarea({"rows": 3})
         self.fields["description"].help_text = "What a model reads to decide when to call it."
 
@@ -59,8 +64,15 @@ class ToolForm(RowForm):
     def initial_of(definition: Definition) -> Definition:
         annotations = dict(definition.get("annotations", {}))
         said = {hint: {True: "yes", False: "no"}.get(annotations.pop(hint, None), "") for hint in HINTS}
-        plain = {name: definition.get(name) for name in ("name", "title", "description", "input_schema", "output_schema")}
-        return plain | said | {"other_annotations": annotations or None, "is_enabled": definition.get("enabled", True)}
+        plain = {
+            name: definition.get(name)
+            for name in ("name", "title", "description", "input_schema", "output_schema")
+        }
+        return (
+            plain
+            | said
+            | {"other_annotations": annotations or None, "is_enabled": definition.get("enabled", True)}
+        )
 
     @property
     def hints(self) -> list[forms.BoundField]:
@@ -100,19 +112,31 @@ class HttpForm(forms.Form):
         required=False,
         max_length=4_000,
         label="URL",
-        widget=forms.TextInput({"class": "code", "spellcheck": "false", "placeholder": "https://api.example.com/v1/{city}"}),
+        widget=forms.TextInput(
+            {"class": "code", "spellcheck": "false", "placeholder": "https://api.example.com/v1/{city}"}
+        ),
         help_text="{name} is a variable of the server, or a parameter that stands in the path.",
     )
-    username = forms.CharField(required=False, label="User name", widget=forms.TextInput({"autocomplete": "off"}))
+    username = forms.CharField(
+        required=False, label="User name", widget=forms.TextInput({"autocomplete": "off"})
+    )
     password = forms.CharField(
-        required=False, label="Password", widget=forms.TextInput({"autocomplete": "off"}), help_text="{secret:name}"
+        required=False,
+        label="Password",
+        widget=forms.TextInput({"autocomplete": "off"}),
+        help_text="{secret:name}",
     )
     body_type = forms.CharField(
-        required=False, label="Content type", widget=forms.TextInput({"list": "body-types", "placeholder": "none"})
+        required=False,
+        label="Content type",
+        widget=forms.TextInput({"list": "body-types", "placeholder": "none"}),
     )
     body_argument = forms.CharField(required=False, label="The argument that is the whole body")
     body_fields = forms.CharField(
-        required=False, label="Or its fields", widget=Code(4), help_text="One a line: name in the body = argument"
+        required=False,
+        label="Or its fields",
+        widget=Code(4),
+        help_text="One a line: name in the body = argument",
     )
     body_binary = forms.CharField(
         required=False,
@@ -133,7 +157,11 @@ class HttpForm(forms.Form):
         help_text="JSON pointer into the answer.",
     )
     timeout_seconds = forms.FloatField(
-        required=False, min_value=0.1, max_value=300, label="Give up after", help_text="Seconds; 30 unless you say."
+        required=False,
+        min_value=0.1,
+        max_value=300,
+        label="Give up after",
+        help_text="Seconds; 30 unless you say.",
     )
     use_json = forms.BooleanField(required=False, label="Use this JSON instead of the fields above")
     json = JsonField(kind=dict, required=False, rows=14, label="The whole request template as JSON")
@@ -155,7 +183,9 @@ class HttpForm(forms.Form):
             "password": basic.get("password", ""),
             "body_type": body.get("content_type", ""),
             "body_argument": body.get("argument", ""),
-            "body_fields": "\n".join(f"{wire} = {argument}" for wire, argument in body.get("fields", {}).items()),
+            "body_fields": "\n".join(
+                f"{wire} = {argument}" for wire, argument in body.get("fields", {}).items()
+            ),
             "body_binary": "*" if body.get("binary") is True else "\n".join(body.get("binary") or []),
             "body_required": body.get("required", False),
             "response_as": answer.get("as", ""),
@@ -211,7 +241,9 @@ class HttpForm(forms.Form):
 
 
 class ParameterForm(forms.Form):
-    argument = forms.CharField(required=False, max_length=128, widget=forms.TextInput({"spellcheck": "false"}))
+    argument = forms.CharField(
+        required=False, max_length=128, widget=forms.TextInput({"spellcheck": "false"})
+    )
     where = forms.ChoiceField(
         choices=[(place, place) for place in ("query", "path", "header", "cookie")], label="Goes into"
     )
@@ -224,7 +256,8 @@ class ParameterForm(forms.Form):
 
     @staticmethod
     def initial_of(parameter: Definition) -> Definition:
-        explode = {True: "yes", False: "no"}.get(parameter.get("explode"), "")  # type: ignore[call-overload]
+        said = parameter.get("explode")
+        explode = "" if said is None else "yes" if said else "no"
         return parameter | {"where": parameter.get("in", "query"), "explode": explode}
 
     def definition(self) -> Definition | None:
@@ -238,8 +271,12 @@ class ParameterForm(forms.Form):
 
 
 class ConstantForm(forms.Form):
-    where = forms.ChoiceField(choices=[(place, place) for place in ("header", "query", "cookie")], label="Goes into")
-    name = forms.CharField(required=False, max_length=300, widget=forms.TextInput({"placeholder": "Authorization"}))
+    where = forms.ChoiceField(
+        choices=[(place, place) for place in ("header", "query", "cookie")], label="Goes into"
+    )
+    name = forms.CharField(
+        required=False, max_length=300, widget=forms.TextInput({"placeholder": "Authorization"})
+    )
     value = forms.CharField(
         required=False, max_length=8_000, widget=forms.TextInput({"placeholder": "Bearer {secret:token}"})
     )
@@ -255,12 +292,19 @@ class ConstantForm(forms.Form):
         return {"in": data["where"], "name": data["name"], "value": data["value"]}
 
 
-ParameterRows = forms.formset_factory(ParameterForm, Rows, extra=1, can_delete=True, max_num=1_000, absolute_max=1_000)
-ConstantRows = forms.formset_factory(ConstantForm, Rows, extra=1, can_delete=True, max_num=100, absolute_max=100)
+ParameterRows = forms.formset_factory(
+    ParameterForm, Rows, extra=1, can_delete=True, max_num=1_000, absolute_max=1_000
+)
+ConstantRows = forms.formset_factory(
+    ConstantForm, Rows, extra=1, can_delete=True, max_num=100, absolute_max=100
+)
 
 
 def http_binding(
-    form: HttpForm, parameters: forms.BaseFormSet[Any], constants: forms.BaseFormSet[Any], variables: Iterable[str]
+    form: HttpForm,
+    parameters: RowSet,
+    constants: RowSet,
+    variables: Iterable[str],
 ) -> Definition:
     """The whole `http` object. Names in the URL which nothing explains become path parameters."""
     if form.cleaned_data["use_json"]:

@@ -37,7 +37,9 @@ class JsonField(forms.CharField):
         except (ValueError, RecursionError) as error:
             raise forms.ValidationError(f"This is not JSON: {error}.") from None
         if self.kind is not None and not isinstance(found, self.kind):
-            raise forms.ValidationError("Write a JSON object in braces." if self.kind is dict else "Write a JSON list.")
+            raise forms.ValidationError(
+                "Write a JSON object in braces." if self.kind is dict else "Write a JSON list."
+            )
         return found
 
     def validate(self, value: Any) -> None:

@@ -13,19 +13,23 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from mooring.dashboard.drawing import ICONS, points
+from mooring.dashboard.drawing import points
+from mooring.dashboard.icons import ICONS
 
 register = template.Library()
 
+NOTHING = "\N{EN DASH}"
 _WIDTH, _HEIGHT = 96, 24
+_SHORT = ("h", "min")
+_UNITS = ((86_400 * 365, "year"), (86_400 * 30, "month"), (86_400, "day"), (3_600, "h"), (60, "min"))
 
 
 @register.simple_tag
 def icon(name: str, css: str = "") -> SafeString:
     """An inline drawing that takes the colour of the text around it; hidden from screen readers."""
     return format_html(
-        '<svg class="{}" viewBox="0 0 24 24" width="20" height="20" fill="none" stroke="currentColor" stroke-width="1.8"'
-        ' stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">{}</svg>',
+        '<svg class="{}" viewBox="0 0 24 24" width="20" height="20" fill="none" stroke="currentColor"'
+        ' stroke-width="1.8" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">{}</svg>',
         css,
         mark_safe(ICONS[name]),  # our own drawings, never input
     )
@@ -59,7 +63,7 @@ def as_bytes(value: int) -> str:
 def ms(microseconds: float | None) -> str:
     """A duration in microseconds with three digits that matter."""
     if microseconds is None:
-        return "–"
+        return NOTHING
     value = microseconds / 1_000
     if value < 10:
         return f"{value:.2f} ms"
@@ -72,7 +76,7 @@ def ms(microseconds: float | None) -> str:
 def count(value: int | None) -> str:
     """1234 → 1,234; 48210 → 48.2k: short enough for a table."""
     if value is None:
-        return "–"
+        return NOTHING
     if value < 10_000:
         return f"{value:,}"
     return f"{value / 1_000:.1f}k" if value < 1_000_000 else f"{value / 1_000_000:.1f}M"
@@ -81,7 +85,7 @@ def count(value: int | None) -> str:
 @register.filter
 def percent(share: float | None) -> str:
     if share is None:
-        return "–"
+        return NOTHING
     return f"{share * 100:.2f}%" if 0 < share < 0.01 else f"{share * 100:.1f}%" if share else "0%"
 
 
@@ -103,11 +107,11 @@ def _future(seconds: float) -> str:
 
 
 def _span(seconds: float) -> str:
-    for size, unit in ((86_400 * 365, "year"), (86_400 * 30, "month"), (86_400, "day"), (3_600, "hour"), (60, "minute")):
+    for size, unit in _UNITS:
         if seconds >= size * 0.99:
             number = round(seconds / size)
-            return f"{number} {unit}{'' if number == 1 else 's'}"
-    return "a minute"
+            return f"{number} {unit}{'s' if number > 1 and unit not in _SHORT else ''}"
+    return "1 min"
 
 
 @register.filter

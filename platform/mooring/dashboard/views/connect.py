@@ -43,4 +43,8 @@ def public(request: HttpRequest, tenant: str, server: str) -> HttpResponse:
             return redirect("dashboard:connect", tenant, server)
         return redirect_to_login(request.get_full_path())
     url = _endpoint(page.tenant, page.slug)
-    return show(request, "public/server.html", {"page": page, "url": url, "clients": clients(page.slug, url, needs_key=False)})
+    return show(
+        request,
+        "public/server.html",
+        {"page": page, "url": url, "clients": clients(page.slug, url, needs_key=False)},
+    )

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.forms import BaseFormSet
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
@@ -23,7 +22,7 @@ from mooring.dashboard.forms.content import (
     TemplateForm,
 )
 from mooring.dashboard.forms.problems import attempt
-from mooring.dashboard.forms.rows import filled, longer, wants_row
+from mooring.dashboard.forms.rows import RowSet, filled, longer, wants_row
 from mooring.dashboard.gate import tenant_page
 from mooring.dashboard.pages import page_of, show
 from mooring.dashboard.requests import PageRequest
@@ -47,14 +46,18 @@ class Kind:
     save: Callable[..., Any]
 
 
-KINDS = {
-    kind.word: kind
-    for kind in (
-        Kind("resources", "resource", "Resources", Resource, ResourceForm, get_resource, save_resource),
-        Kind("templates", "resource template", "Resource templates", ResourceTemplate, TemplateForm, get_template, save_template),
-        Kind("prompts", "prompt", "Prompts", Prompt, PromptForm, get_prompt, save_prompt),
-    )
-}  # fmt: skip
+_RESOURCES = Kind("resources", "resource", "Resources", Resource, ResourceForm, get_resource, save_resource)
+_TEMPLATES = Kind(
+    "templates",
+    "resource template",
+    "Resource templates",
+    ResourceTemplate,
+    TemplateForm,
+    get_template,
+    save_template,
+)
+_PROMPTS = Kind("prompts", "prompt", "Prompts", Prompt, PromptForm, get_prompt, save_prompt)
+KINDS = {kind.word: kind for kind in (_RESOURCES, _TEMPLATES, _PROMPTS)}
 
 
 def _kind(word: str) -> Kind:
@@ -71,7 +74,10 @@ def overview(request: PageRequest, access: Access, server: str) -> HttpResponse:
     for kind in KINDS.values():
         rows = kind.model._default_manager.filter(server=found)
         groups.append({"kind": kind, "rows": list(rows[:8]), "count": rows.count()})
-    context = server_context(found, "content") | {"groups": groups, "is_empty": not any(g["count"] for g in groups)}
+    context = server_context(found, "content") | {
+        "groups": groups,
+        "is_empty": not any(g["count"] for g in groups),
+    }
     return show(request, "dashboard/content.html", context)
 
 
@@ -79,7 +85,11 @@ def overview(request: PageRequest, access: Access, server: str) -> HttpResponse:
 def index(request: PageRequest, access: Access, server: str, kind: str) -> HttpResponse:
     found, shown = get_server(access, server), _kind(kind)
     page = page_of(request, shown.model._default_manager.filter(server=found))
-    return show(request, "dashboard/content_list.html", server_context(found, "content") | {"kind": shown, "page": page})
+    return show(
+        request,
+        "dashboard/content_list.html",
+        server_context(found, "content") | {"kind": shown, "page": page},
+    )
 
 
 @tenant_page("servers:write")
@@ -97,10 +107,14 @@ def _edit(request: PageRequest, access: Access, server: Server, kind: Kind, row:
     form, lists = _forms(request, kind, row)
     if request.method == "POST":
         access.require("servers:write")
-        valid = all([form.is_valid(), *(part.is_valid() for part in lists.values())])
+        # Every part is asked, so that every problem shows at once.
+        parts: list[RowForm | RowSet] = [form, *lists.values()]
+        valid = not {part.is_valid() for part in parts} - {True}
         if valid and not wants_row(request):
             definition = _definition(form, lists)
-            saved = attempt(form, lambda: kind.save(server, actor=access.actor, row=row, definition=definition))
+            saved = attempt(
+                form, lambda: kind.save(server, actor=access.actor, row=row, definition=definition)
+            )
             if saved is not None:
                 messages.success(request, f"The {kind.noun} {saved.name} is saved in the draft.")
                 return redirect("dashboard:content_row", access.tenant.slug, server.slug, kind.word, saved.id)
@@ -109,11 +123,12 @@ def _edit(request: PageRequest, access: Access, server: Server, kind: Kind, row:
     return show(request, "dashboard/content_row.html", context, status=422 if is_refused else 200)
 
 
-def _forms(request: PageRequest, kind: Kind, row: Any) -> tuple[RowForm, dict[str, BaseFormSet[Any]]]:
+def _forms(request: PageRequest, kind: Kind, row: Any) -> tuple[RowForm, dict[str, RowSet]]:
     """The form, and for a prompt the rows of its arguments and messages."""
     is_prompt = kind.form is PromptForm
     if request.method == "POST":
-        names = {"arguments": ArgumentRows, "messages_rows": MessageRows} if is_prompt else {}
+        sets: dict[str, type[RowSet]] = {"arguments": ArgumentRows, "messages_rows": MessageRows}
+        names = sets if is_prompt else {}
         return kind.form(request.POST), {
             name: longer(formset, request, prefix=name) for name, formset in names.items()
         }
@@ -127,7 +142,7 @@ def _forms(request: PageRequest, kind: Kind, row: Any) -> tuple[RowForm, dict[st
     }
 
 
-def _definition(form: Any, lists: dict[str, BaseFormSet[Any]]) -> dict[str, Any]:
+def _definition(form: Any, lists: dict[str, RowSet]) -> dict[str, Any]:
     if not lists:
         found: dict[str, Any] = form.definition()
         return found
@@ -142,5 +157,7 @@ def delete(request: PageRequest, access: Access, server: str, kind: str, row: UU
     found, shown = get_server(access, server, "servers:write"), _kind(kind)
     gone = shown.get(access, found, row, "servers:write")
     delete_row(gone, actor=access.actor)
-    messages.success(request, f"The {shown.noun} {gone.name} is out of the draft. Published versions keep it.")
+    messages.success(
+        request, f"The {shown.noun} {gone.name} is out of the draft. Published versions keep it."
+    )
     return redirect("dashboard:content_list", access.tenant.slug, found.slug, shown.word)

@@ -49,7 +49,12 @@ def new_organisation(request: PageRequest) -> HttpResponse:
         if made:
             return redirect("dashboard:overview", made.slug)
     is_first = not tenants_of(request.user)
-    return show(request, "dashboard/new_organisation.html", {"form": form, "is_first": is_first}, status=status_of(form))
+    return show(
+        request,
+        "dashboard/new_organisation.html",
+        {"form": form, "is_first": is_first},
+        status=status_of(form),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,9 @@ def overview(request: PageRequest, access: Access) -> HttpResponse:
         "section": "overview",
         "day": last_day(records),
         "recent": list(records[:6]),
-        "servers": [(server, standing) for server, standing in zip(servers, standings(servers).values(), strict=True)],
+        "servers": [
+            (server, standing) for server, standing in zip(servers, standings(servers).values(), strict=True)
+        ],
         "steps": steps if not all(step.is_done for step in steps) else [],
         "next_step": next((step for step in steps if not step.is_done), None),
     }
@@ -88,8 +95,20 @@ def _steps(access: Access, *, has_calls: bool) -> list[Step]:
     versions = reverse("dashboard:versions", args=[slug, focus.slug]) if focus else new
     connect = reverse("dashboard:connect", args=[slug, focus.slug]) if focus else new
     return [
-        Step("Make a server", "Import an OpenAPI document, or start from a template.", "New server", new, bool(focus)),
-        Step("Publish a version", "Clients see what is published, never the draft.", "Publish", versions, bool(live)),
+        Step(
+            "Make a server",
+            "Import an OpenAPI document, or start from a template.",
+            "New server",
+            new,
+            bool(focus),
+        ),
+        Step(
+            "Publish a version",
+            "Clients see what is published, never the draft.",
+            "Publish",
+            versions,
+            bool(live),
+        ),
         Step(
             "Create an API key",
             "Clients sign in with it. It is shown once.",
@@ -97,7 +116,13 @@ def _steps(access: Access, *, has_calls: bool) -> list[Step]:
             reverse("dashboard:new_key", args=[slug]),
             has_key,
         ),
-        Step("Connect a client", "Paste the configuration and make the first call.", "Connect", connect, has_calls),
+        Step(
+            "Connect a client",
+            "Paste the configuration and make the first call.",
+            "Connect",
+            connect,
+            has_calls,
+        ),
     ]
 
 
@@ -111,6 +136,11 @@ def settings(request: PageRequest, access: Access) -> HttpResponse:
             messages.success(request, "The organisation has a new name.")
             return redirect("dashboard:settings", access.tenant.slug)
     members = page_of(request, list_members(access)) if access.may("members:read") else None
-    context = {"section": "settings", "form": form, "members": members, "plan": access.tenant.plan, "role": access.role}
+    context = {
+        "section": "settings",
+        "form": form,
+        "members": members,
+        "plan": access.tenant.plan,
+        "role": access.role,
+    }
     return show(request, "dashboard/settings.html", context, status=status_of(form))
-

@@ -49,7 +49,9 @@ def _choose(request: PageRequest, access: Access, found: Import, context: dict[s
     if request.method == "POST" and form.is_valid():
         server = attempt(form, lambda: _apply(access, found, form, chosen))
         if server is not None:
-            messages.success(request, "The tools are in the draft. Set what is missing, try one, then publish.")
+            messages.success(
+                request, "The tools are in the draft. Set what is missing, try one, then publish."
+            )
             return redirect("dashboard:server", access.tenant.slug, server.slug)
     context |= {
         "form": form,

@@ -59,5 +59,7 @@ def new(request: PageRequest, access: Access) -> HttpResponse:
 def revoke(request: PageRequest, access: Access, key: UUID) -> HttpResponse:
     row = get_key(access, key)
     revoke_key(row, actor=access.actor)
-    messages.success(request, f"The key {row.name} is revoked. No gateway accepts it any more within two seconds.")
+    messages.success(
+        request, f"The key {row.name} is revoked. No gateway accepts it any more within two seconds."
+    )
     return redirect("dashboard:keys", access.tenant.slug)

@@ -41,7 +41,9 @@ def run(request: PageRequest, tenant: str, server: str) -> HttpResponse:
         found = get_server(access, server, "servers:test")
         tool = get_tool(access, found, request.POST.get("tool", ""), "servers:test")
         form = ArgumentsForm(tool.input_schema, request.POST or None)
-    answer = call(request, found, tool, form.arguments()) if request.method == "POST" and form.is_valid() else None
+    answer = (
+        call(request, found, tool, form.arguments()) if request.method == "POST" and form.is_valid() else None
+    )
     with member_access(request.user, tenant) as request.access:
         context = _context(found, tool, form) | {"answer": answer, "tools": [tool]}
         return show(request, "dashboard/playground.html", context, part="answer", status=status_of(form))

@@ -21,10 +21,14 @@ EVENTS_A_SLICE = 50
 
 @tenant_page("calls:read")
 def calls(request: PageRequest, access: Access) -> HttpResponse:
-    sought = {name: request.GET.get(name, "").strip()[:100] for name in ("server", "tool", "status", "principal")}
+    sought = {
+        name: request.GET.get(name, "").strip()[:100] for name in ("server", "tool", "status", "principal")
+    }
     context = {
         "section": "calls",
-        "slice": calls_before(_sifted(recorded_calls(access), sought), request.GET.get("before", ""), CALLS_A_SLICE),
+        "slice": calls_before(
+            _sifted(recorded_calls(access), sought), request.GET.get("before", ""), CALLS_A_SLICE
+        ),
         "sought": sought,
         "is_sifted": any(sought.values()),
         "slugs": list(list_servers(access).values_list("slug", flat=True)[:500]),

@@ -112,7 +112,10 @@ def new_empty(request: PageRequest, access: Access, way: str) -> HttpResponse:
             page = "dashboard:new_tool" if way == "tools" else "dashboard:content"
             return redirect(page, access.tenant.slug, server.slug)
     return show(
-        request, "dashboard/new_empty.html", {"section": "servers", "form": form, "way": way}, status=status_of(form)
+        request,
+        "dashboard/new_empty.html",
+        {"section": "servers", "form": form, "way": way},
+        status=status_of(form),
     )
 
 
@@ -168,7 +171,9 @@ def describe(request: PageRequest, access: Access, server: str) -> HttpResponse:
     if request.method == "POST":
         access.require("servers:write")
         if form.is_valid() and attempt(form, lambda: _updated(found, access, form.cleaned_data)):
-            messages.success(request, "Saved. Title, description and instructions go live with the next version.")
+            messages.success(
+                request, "Saved. Title, description and instructions go live with the next version."
+            )
             return redirect("dashboard:server_settings", access.tenant.slug, found.slug)
     context = server_context(found, "settings") | {"form": form}
     return show(request, "dashboard/server_settings.html", context, status=status_of(form))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django import forms
 from django.contrib import messages
 from django.db.models import Q
 from django.http import HttpResponse
@@ -14,7 +13,7 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
 from mooring.dashboard.forms.problems import attempt
-from mooring.dashboard.forms.rows import longer, wants_row
+from mooring.dashboard.forms.rows import RowSet, longer, wants_row
 from mooring.dashboard.forms.tools import (
     ConstantForm,
     ConstantRows,
@@ -47,73 +46,82 @@ def index(request: PageRequest, access: Access, server: str) -> HttpResponse:
     rows = Tool.objects.filter(server=found)
     total = rows.count()
     if sought:
-        rows = rows.filter(Q(name__icontains=sought) | Q(title__icontains=sought) | Q(description__icontains=sought))
+        rows = rows.filter(
+            Q(name__icontains=sought) | Q(title__icontains=sought) | Q(description__icontains=sought)
+        )
     page = page_of(request, rows, TOOLS_A_PAGE)
     context = server_context(found, "tools") | {"page": page, "q": sought, "total": total}
     return show(request, "dashboard/tools.html", context, part="list")
 
 
-@dataclass(slots=True)
-class Sheet:
-    """All forms of one tool's page together."""
+@dataclass(frozen=True, slots=True)
+class HttpPart:
+    """The request of a tool: its form and the rows of parameters and constants."""
 
-    kind: str
-    tool: ToolForm
-    http: HttpForm | None
-    static: StaticForm | None
-    parameters: forms.BaseFormSet[Any] | None
-    constants: forms.BaseFormSet[Any] | None
-
-    @property
-    def forms(self) -> list[forms.BaseForm]:
-        return [form for form in (self.tool, self.http, self.static) if form is not None]
+    form: HttpForm
+    parameters: RowSet
+    constants: RowSet
 
     def is_valid(self) -> bool:
-        rows = [formset for formset in (self.parameters, self.constants) if formset is not None]
-        return all([part.is_valid() for part in (*self.forms, *rows)])
+        # All three are asked, so that every problem shows at once.
+        return not {part.is_valid() for part in (self.form, self.parameters, self.constants)} - {True}
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """All forms of one tool's page together; a tool has either a request or a static answer."""
+
+    tool: ToolForm
+    http: HttpPart | None = None
+    static: StaticForm | None = None
+
+    def is_valid(self) -> bool:
+        parts = [part for part in (self.tool, self.http, self.static) if part is not None]
+        return not {part.is_valid() for part in parts} - {True}
 
     def definition(self, server: Server) -> dict[str, Any]:
         """The manifest entry; an input schema that was left empty is drawn from the request."""
         found = self.tool.definition()
         if self.static is not None:
             return found | {"static": self.static.binding()}
-        assert self.http is not None and self.parameters is not None and self.constants is not None
-        http = http_binding(self.http, self.parameters, self.constants, server.variables)
+        if self.http is None:
+            return found
+        http = http_binding(self.http.form, self.http.parameters, self.http.constants, server.variables)
         if not self.tool.cleaned_data["input_schema"]:
             found["input_schema"] = drawn_schema(http)
         return found | {"http": http}
+
+    @property
+    def first_problem(self) -> str:
+        for form in (self.tool, self.http and self.http.form):
+            for name, problems in form.errors.items() if form else ():
+                return f"{name.replace('_', ' ')}: {problems[0]}"
+        return "A row of the request is not complete."
 
 
 def _blank(kind: str, definition: dict[str, Any]) -> Sheet:
     """Forms that show a definition."""
     about = ToolForm(initial=ToolForm.initial_of(definition))
     if kind == "static":
-        return Sheet(kind, about, None, StaticForm(initial=definition.get("static", {})), None, None)
+        return Sheet(about, static=StaticForm(initial=definition.get("static", {})))
     http = definition.get("http", {})
-    return Sheet(
-        kind,
-        about,
+    parameters = [ParameterForm.initial_of(row) for row in http.get("parameters", [])]
+    constants = [ConstantForm.initial_of(row) for row in http.get("constants", [])]
+    part = HttpPart(
         HttpForm(initial=HttpForm.initial_of(http)),
-        None,
-        ParameterRows(
-            prefix="parameters", initial=[ParameterForm.initial_of(row) for row in http.get("parameters", [])]
-        ),
-        ConstantRows(prefix="constants", initial=[ConstantForm.initial_of(row) for row in http.get("constants", [])]),
+        ParameterRows(prefix="parameters", initial=parameters),
+        ConstantRows(prefix="constants", initial=constants),
     )
+    return Sheet(about, http=part)
 
 
 def _sent(kind: str, request: PageRequest) -> Sheet:
     about = ToolForm(request.POST)
     if kind == "static":
-        return Sheet(kind, about, None, StaticForm(request.POST), None, None)
-    return Sheet(
-        kind,
-        about,
-        HttpForm(request.POST),
-        None,
-        longer(ParameterRows, request, prefix="parameters"),
-        longer(ConstantRows, request, prefix="constants"),
-    )
+        return Sheet(about, static=StaticForm(request.POST))
+    parameters = longer(ParameterRows, request, prefix="parameters")
+    constants = longer(ConstantRows, request, prefix="constants")
+    return Sheet(about, http=HttpPart(HttpForm(request.POST), parameters, constants))
 
 
 @tenant_page("servers:write")
@@ -132,7 +140,12 @@ def detail(request: PageRequest, access: Access, server: str, tool: UUID) -> Htt
 
 
 def _edit(
-    request: PageRequest, access: Access, server: Server, row: Tool | None, kind: str, definition: dict[str, Any]
+    request: PageRequest,
+    access: Access,
+    server: Server,
+    row: Tool | None,
+    kind: str,
+    definition: dict[str, Any],
 ) -> HttpResponse:
     if request.method != "POST":
         return _page(request, server, row, _blank(kind, definition))
@@ -141,7 +154,8 @@ def _edit(
     if wants_row(request) or not sheet.is_valid():
         return _page(request, server, row, sheet, status=200 if wants_row(request) else 422)
     saved = attempt(
-        sheet.tool, lambda: save_tool(server, actor=access.actor, tool=row, definition=sheet.definition(server))
+        sheet.tool,
+        lambda: save_tool(server, actor=access.actor, tool=row, definition=sheet.definition(server)),
     )
     if saved is None:
         return _page(request, server, row, sheet, status=422)
@@ -152,7 +166,7 @@ def _edit(
 def _page(
     request: PageRequest, server: Server, row: Tool | None, sheet: Sheet, *, status: int = 200
 ) -> HttpResponse:
-    context = server_context(server, "tools") | {"tool": row, "sheet": sheet, "hide_errors": status == 200}
+    context = server_context(server, "tools") | {"tool": row, "sheet": sheet}
     return show(request, "dashboard/tool.html", context, status=status)
 
 
@@ -165,16 +179,9 @@ def preview(request: PageRequest, access: Access, server: str) -> HttpResponse:
     drawn = (
         preview_of(found, sheet.definition(found), request.POST.get("example", ""))
         if sheet.is_valid()
-        else Preview(problem="Fill in the form first: " + _first_problem(sheet))
+        else Preview(problem=f"Fill in the form first. {sheet.first_problem}")
     )
     return show(request, "dashboard/tool.html#preview", {"preview": drawn})
-
-
-def _first_problem(sheet: Sheet) -> str:
-    for form in sheet.forms:
-        for name, problems in form.errors.items():
-            return f"{name.replace('_', ' ')}: {problems[0]}"
-    return "a row of the request is not complete."
 
 
 @require_POST

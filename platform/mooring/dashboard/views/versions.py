@@ -27,7 +27,8 @@ _TYPES = {"yaml": "application/yaml", "json": "application/json"}
 
 
 def _newest(server: Server) -> Version | None:
-    return Version.objects.filter(server=server).order_by("-ordinal").first()
+    newest: Version | None = Version.objects.filter(server=server).order_by("-ordinal").first()
+    return newest
 
 
 @tenant_page("servers:read")
@@ -116,7 +117,11 @@ def _file(manifest: dict[str, Any], name: str, kind: str) -> HttpResponse:
 def import_manifest(request: PageRequest, access: Access, server: str) -> HttpResponse:
     found = get_server(access, server, "servers:write")
     form = ManifestForm(request.POST or None, request.FILES or None)
-    if request.method == "POST" and form.is_valid() and attempt(form, lambda: _replaced(found, access, form.text)):
+    if (
+        request.method == "POST"
+        and form.is_valid()
+        and attempt(form, lambda: _replaced(found, access, form.text))
+    ):
         messages.success(request, "The draft is now what the manifest says.")
         return redirect("dashboard:server", access.tenant.slug, found.slug)
     context = server_context(found, "versions") | {"form": form}

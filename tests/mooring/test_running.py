@@ -1,0 +1,236 @@
+"""`mooring up`, `serve`, `worker` and `beat` as real processes on free ports."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+START_SECONDS = 90.0
+Starter = Callable[..., "Running"]
+
+
+class Running:
+    """One process of the product and what it writes."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+        self.process = process
+        self.port = port
+        self.log = log
+
+    def output(self) -> str:
+        return self.log.read_text()
+
+    def get(self, path: str, **headers: str) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        response.read()
+        connection.close()
+        return response
+
+    def answers(self, path: str = "/healthz") -> int:
+        """The status, 0 when nobody listens."""
+        try:
+            return self.get(path).status
+        except (OSError, http.client.HTTPException):
+            return 0
+
+    def wait_for_answer(self) -> None:
+        until(lambda: self.answers() == 200 or self.process.poll() is not None, self)
+        assert self.process.poll() is None, self.output()
+
+
+def until(is_true: Callable[[], object], running: Running, seconds: float = START_SECONDS) -> None:
+    pause, deadline = Event(), time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < deadline, running.output()
+        pause.wait(0.05)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Starter]:
+    """`start("up")` starts `mooring up` on a data directory and a port of the test's own."""
+    started: list[Running] = []
+
+    def run(*arguments: str, port: int = 0, **variables: str) -> Running:
+        port = port or free_port()
+        log = tmp_path / f"log-{len(started)}"
+        environment = os.environ | {
+            "MOORING_DATA_DIR": str(tmp_path / "data"),
+            "MOORING_URL": f"http://localhost:{port}",
+            "MOORING_HOSTS": f"localhost:{port},127.0.0.1:{port}",
+            "MOORING_DRAIN": "0",
+            "PORT": str(port),
+        }
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "mooring.cli.running", *arguments],
+                env=environment | variables,
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                cwd=tmp_path,
+                start_new_session=True,
+            )
+        started.append(Running(process, port, log))
+        return started[-1]
+
+    yield run
+    for each in started:
+        each.process.terminate()
+    for each in started:
+        try:
+            each.process.wait(20)
+        except subprocess.TimeoutExpired:
+            each.process.kill()
+            each.process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def processes_below(folder: Path) -> set[int]:
+    """Ids of living processes of the product whose data is in this folder."""
+    mark = f"MOORING_DATA_DIR={folder / 'data'}".encode()
+    found = set()
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in (path / "environ").read_bytes().split(b"\0") and (path / "cmdline").read_bytes():
+                found.add(int(path.name))
+    return found
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc")
+
+
+@needs_proc
+def test_up_brings_everything_up_mends_it_and_ctrl_c_takes_it_down(start: Starter, tmp_path: Path) -> None:
+    up = start("up")
+    up.wait_for_answer()
+    # up, web, worker with two of its own, beat
+    until(lambda: len(processes_below(tmp_path)) >= 6, up)
+    assert f"http://localhost:{up.port}" in up.output()
+    assert up.get("/readyz").status == 200
+
+    web = next(each for each in processes_below(tmp_path) if b"serve" in command_of(each))
+    os.kill(web, signal.SIGKILL)
+    until(lambda: "The web server was killed by SIGKILL. It starts again" in up.output(), up)
+    until(lambda: up.answers() == 200, up)
+
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(20) == 0
+    assert processes_below(tmp_path) == set()
+    assert "Mooring has stopped." in up.output()
+
+
+@needs_proc
+def test_killing_up_leaves_no_process(start: Starter, tmp_path: Path) -> None:
+    up = start("up")
+    up.wait_for_answer()
+    until(lambda: len(processes_below(tmp_path)) >= 6, up)
+    up.process.kill()
+    up.process.wait()
+    until(lambda: not processes_below(tmp_path), up, 20)
+
+
+def command_of(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def test_a_second_web_process_on_the_same_data_is_refused(start: Starter) -> None:
+    if os.environ.get("REDIS_URL"):
+        pytest.skip("With Redis there may be many.")
+    first = start("serve", "--migrate-first")
+    first.wait_for_answer()
+    for command in ("serve", "up"):
+        second = start(command)
+        assert second.process.wait(START_SECONDS) == 1
+        assert "Another Mooring is already running on" in second.output()
+        assert "Traceback" not in second.output()
+
+
+def test_a_taken_port_is_said_in_a_sentence(start: Starter) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        up = start("up", port=other.getsockname()[1])
+        assert up.process.wait(START_SECONDS) == 1
+    assert "is taken by another program. Choose another" in up.output()
+    assert "Traceback" not in up.output()
+
+
+def test_migrate_is_enough_for_serve_and_the_data_plane_serves_no_pages(start: Starter) -> None:
+    migration = start("migrate")
+    assert migration.process.wait(START_SECONDS) == 0, migration.output()
+    plane = start("serve", "--data-plane")
+    plane.wait_for_answer()
+    assert plane.get("/accounts/login/").status == 404
+    assert plane.get("/metrics").status == 200
+
+
+def test_a_drain_is_announced_and_still_answers_until_it_is_over(start: Starter) -> None:
+    server = start("serve", "--migrate-first", MOORING_DRAIN="2")
+    server.wait_for_answer()
+    assert server.get("/healthz").getheader("connection") != "close"
+    waiting = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    waiting.request("GET", "/healthz")
+    waiting.getresponse().read()
+
+    server.process.terminate()
+    until(lambda: server.answers("/readyz") == 503, server, 2)
+    assert server.get("/healthz").status == 200
+    assert server.get("/healthz").getheader("connection") == "close"
+    waiting.request("GET", "/healthz")
+    reused = waiting.getresponse()
+    assert (reused.status, reused.getheader("connection")) == (200, "close")
+    waiting.close()
+    assert server.process.wait(10) == 0, server.output()
+    assert server.answers() == 0
+
+
+def test_heads_that_are_too_large_or_never_end_are_refused(start: Starter) -> None:
+    server = start("serve", "--migrate-first")
+    server.wait_for_answer()
+    head = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n"
+    assert status_of(server, head + b"x: " + b"a" * 60_000 + b"\r\n\r\n") == 200
+    assert status_of(server, head + b"x: " + b"a" * 70_000) == 431
+    assert status_of(server, head + b"x: " + b"a" * 70_000 + b"\r\n\r\n") in {400, 431}
+    assert status_of(server, head + b"".join(b"x-%d: y\r\n" % each for each in range(9_000))) == 431
+    assert status_of(server, b"\x16\x03\x01 this is not HTTP\r\n\r\n") == 400
+    assert server.answers() == 200
+
+
+def status_of(server: Running, request: bytes) -> int:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(request)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            while not answer.endswith(b"\r\n") and (received := connection.recv(4_096)):
+                answer += received
+        return int(answer.split(b" ", 2)[1])
+
+
+def test_production_refuses_to_start_without_an_address(start: Starter) -> None:
+    if os.environ["MOORING_TEST_SETUP"] != "production":
+        pytest.skip("The embedded set-up needs none.")
+    server = start("serve", "--migrate-first", MOORING_URL="")
+    assert server.process.wait(START_SECONDS) == 1
+    assert "MOORING_URL is not set." in server.output()
