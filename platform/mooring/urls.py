@@ -10,3 +10,5 @@ urlpatterns = [
     path("api/v1/", include("mooring.api.urls")),
     path("", include("mooring.dashboard.urls")),
 ]
+
+handler500 = "mooring.dashboard.views.faults.server_error"

@@ -71,7 +71,8 @@ function countChosen(list) {
 function proposeSlug(input) {
   const slug = $("[data-slug]", input.form);
   if (!slug || slug.dataset.touched) return;
-  slug.value = input.value.normalize("NFKD").toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 63);
+  const plain = input.value.normalize("NFKD").replace(/[^\x00-\x7f]/g, "").toLowerCase();
+  slug.value = plain.replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 63).replace(/-+$/, "");
 }
 
 function prettyJson(button) {

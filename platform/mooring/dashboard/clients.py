@@ -24,10 +24,7 @@ class Client:
 
 def clients(name: str, url: str, *, needs_key: bool) -> list[Client]:
     """`name` is the server's slug; it becomes the name under which the client knows the server."""
-    makers = (
-        _claude_code, _claude_desktop, _cursor, _vscode, _codex, _python, _typescript, _curl,
-    )  # fmt: skip
-    return [make(name, url, needs_key) for make in makers]
+    return [make(name, url, needs_key) for make in _MAKERS]
 
 
 def _headers(needs_key: bool, key: str = KEY) -> dict[str, dict[str, str]]:
@@ -102,14 +99,16 @@ def _codex(name: str, url: str, needs_key: bool) -> Client:
 
 
 def _variable(name: str) -> str:
-    return re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_") + "_KEY"
+    """An environment variable's name; those may not begin with a digit."""
+    plain = re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")
+    return f"MCP_{plain}_KEY" if plain[:1].isdigit() else f"{plain}_KEY"
 
 
 def _python(_name: str, url: str, needs_key: bool) -> Client:
     target = f'"{url}"'
     before, imports = "", "from mcp import Client\n"
     if needs_key:
-        imports = "import httpx2\nfrom mcp import Client\nfrom mcp.client.streamable_http import streamable_http_client\n"
+        imports = f"import httpx2\n{imports}from mcp.client.streamable_http import streamable_http_client\n"
         before = f'    http = httpx2.AsyncClient(headers={{"Authorization": "Bearer {KEY}"}})\n'
         target = f'streamable_http_client("{url}", http_client=http)'
     return Client(
@@ -156,3 +155,6 @@ def _curl(_name: str, url: str, needs_key: bool) -> Client:
         '  -H "MCP-Protocol-Version: 2026-07-28" -H "Mcp-Method: tools/list" \\\n'
         f"  -d '{json.dumps(body)}'",
     )
+
+
+_MAKERS = (_claude_code, _claude_desktop, _cursor, _vscode, _codex, _python, _typescript, _curl)

@@ -14,6 +14,8 @@ from servers.importers.openapi.reading import mapping, sentence, sequence, short
 
 MAIN = "base_url"
 _VARIABLE = re.compile(r"\{([^{}]*)\}")
+_UNUSABLE = re.compile(r"[{}\s\\\x00-\x1f\x7f]")
+_MAX_URL = 1_000
 _MAX_LISTED = 5
 
 
@@ -42,7 +44,7 @@ def _resolved(server: dict[str, Any], source_url: str | None) -> str:
     """Variables take their defaults, relative addresses start at the document's own."""
     variables = mapping(server.get("variables"))
     filled = _VARIABLE.sub(lambda found: _default(variables.get(found[1])), text(server["url"]))
-    if "{" in filled or "}" in filled:
+    if _UNUSABLE.search(filled) or len(filled) > _MAX_URL:
         return ""
     return _absolute(filled, source_url)
 
@@ -59,7 +61,7 @@ def _absolute(url: str, source_url: str | None) -> str:
         port = parts.port
     except ValueError:
         return ""
-    if parts.scheme not in ("http", "https") or not parts.hostname or any(c.isspace() for c in parts.netloc):
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         return ""
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname  # without user and password
     return urlunsplit(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
@@ -24,12 +24,14 @@ class Arguments:
     def uses(self) -> Counter[str]:
         return self.conversion.uses
 
-    def add(self, wire_name: str, place: str, schema: object, *, required: bool, notes: str = "") -> str:
-        """Returns the argument's name. The first of a name has it bare, later ones end in `_query`, `_body` …
+    def add(
+        self, wire_name: str, place: str, schema: object, *, required: bool, notes: str = "", base: str = "#"
+    ) -> str:
+        """Returns the argument's name. `base` is the pointer of the schema that this one stands in.
 
-        Raises `LeaveOut`.
+        The first of a name has it bare, later ones end in `_query`, `_body` … Raises `LeaveOut`.
         """
-        converted = self.conversion.convert(schema)
+        converted = replace(self.conversion, base=base).property(wire_name, schema)
         name = self._names.claim(_candidates(wire_name, place))
         sent_as = "" if name in (wire_name, f"{wire_name}_{place}") else f"Sent as `{wire_name}`."
         self.properties[name] = _described(converted, notes, sent_as)

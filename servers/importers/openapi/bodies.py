@@ -139,7 +139,9 @@ def _fields(
             schema, notes = _as_base64(schema), _BASE64
             files.append(name)
         is_needed = required and name in shape.required
-        fields[name] = arguments.add(name, "body", schema, required=is_needed, notes=notes)
+        fields[name] = arguments.add(
+            name, "body", schema, required=is_needed, notes=notes, base=shape.bases[name]
+        )
     return fields, files
 
 

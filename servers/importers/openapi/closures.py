@@ -129,6 +129,9 @@ class _Gathered:
 
     def _written_out(self, root: dict[str, Any]) -> dict[str, Any]:
         schema = self._expand(root)
+        name = str(schema.get("$ref", "")).removeprefix(PREFIX)
+        if name in self.kept:  # clients look for properties at the top
+            schema = _beside(self._expand(self.kept[name].schema), schema)
         shared = {
             name: self._expand(self.kept[name].schema)
             for name in sorted(self.kept)

@@ -131,7 +131,9 @@ class Conversion:
     def _map(self, keyword: str, parts: dict[str, Any], hidden: frozenset[str], depth: int) -> dict[str, Any]:
         if keyword == "properties":
             kept = {name: part for name, part in parts.items() if name not in hidden}
-            return {keyword: {name: self._property(name, part, depth) for name, part in kept.items()}}
+            return {
+                keyword: {name: self.property(name, part, depth=depth + 1) for name, part in kept.items()}
+            }
         usable = {
             name: part
             for name, part in parts.items()
@@ -139,8 +141,8 @@ class Conversion:
         }
         return {keyword: {name: self.convert(part, depth=depth + 1) for name, part in usable.items()}}
 
-    def _property(self, name: str, part: object, depth: int) -> dict[str, Any]:
-        result = self.convert(part, depth=depth + 1)
+    def property(self, name: str, part: object, *, depth: int = 0) -> dict[str, Any]:
+        result = self.convert(part, depth=depth)
         if _letters(result.get("title")) == _letters(name):
             del result["title"]  # generators repeat the name there
         return result

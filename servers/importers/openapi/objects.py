@@ -21,6 +21,9 @@ class Shape:
 
     properties: dict[str, list[Any]] = field(default_factory=dict)
     required: list[str] = field(default_factory=list)
+    bases: dict[str, str] = field(
+        default_factory=dict
+    )  # pointers of the schemas that the properties stand in
 
     def schema(self, name: str) -> Any:
         parts = self.properties[name]
@@ -30,16 +33,17 @@ class Shape:
 def shape_of(schema: object, references: References) -> Shape | None:
     """None when it is not an object, is an open map, or holds conditions. Raises `LeaveOut` like `References`."""
     shape = Shape()
-    waiting, steps = [schema], 0
+    waiting, steps = [(schema, "#")], 0
     while waiting:
         steps += 1
-        node = waiting.pop(0)
+        node, base = waiting.pop(0)
         if steps > MAX_HOPS or not isinstance(node, dict) or _is_more_than_properties(node):
             return None
         if isinstance(node.get("$ref"), str):
-            waiting.insert(0, references.find(node["$ref"]).value)
-        _add(shape, node)
-        waiting[:0] = sequence(node.get("allOf"))
+            found = references.find(node["$ref"], base)
+            waiting.insert(0, (found.value, found.pointer))
+        _add(shape, node, base)
+        waiting[:0] = [(branch, base) for branch in sequence(node.get("allOf"))]
     return shape if shape.properties else None
 
 
@@ -51,9 +55,10 @@ def _is_more_than_properties(node: dict[str, Any]) -> bool:
     return any(node.get(keyword) not in (None, [], {}) for keyword in _CONDITIONS)
 
 
-def _add(shape: Shape, node: dict[str, Any]) -> None:
+def _add(shape: Shape, node: dict[str, Any], base: str) -> None:
     for name, part in mapping(node.get("properties")).items():
         known = shape.properties.setdefault(name, [])
+        shape.bases.setdefault(name, base)
         if part not in known:
             known.append(part)
         if mapping(part).get("required") is True:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from servers.importers.openapi.compiling import usable
@@ -121,8 +121,12 @@ def _root(schema: dict[str, Any], conversion: Conversion, references: References
     shape = shape_of(schema, references) if "allOf" in mapping(references.follow(schema)) else None
     if shape is None:
         return conversion.convert(schema)
-    joined = {name: shape.schema(name) for name in shape.properties}
-    return conversion.convert({"type": "object", "properties": joined, "required": shape.required})
+    shown = [name for name in shape.properties if not any(map(conversion.hides, shape.properties[name]))]
+    properties = {
+        name: replace(conversion, base=shape.bases[name]).property(name, shape.schema(name)) for name in shown
+    }
+    required = [name for name in shape.required if name in shown]
+    return {"type": "object", "properties": properties, **({"required": required} if required else {})}
 
 
 def _json_schema(media: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
