@@ -22,8 +22,8 @@ FLAGS = (
 
 
 def chromium() -> str:
-    found = os.environ.get("MOORING_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    assert found, "Install Chromium (`apt-get install chromium`) or name one in MOORING_CHROMIUM."
+    found = os.environ.get("MOORING_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    assert found, "Install Chromium (`apt-get install chromium`) or name one in MOORING_TEST_CHROMIUM."
     return found
 
 
@@ -86,8 +86,8 @@ def fits(page: Page) -> None:
 
 
 def keep_picture(page: Page, name: str) -> None:
-    """With MOORING_PICTURES=<folder> the tour leaves its pictures there."""
-    if folder := os.environ.get("MOORING_PICTURES"):
+    """With MOORING_TEST_PICTURES=<folder> the tour leaves its pictures there."""
+    if folder := os.environ.get("MOORING_TEST_PICTURES"):
         scheme = "dark" if page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") else "light"
         page.screenshot(path=str(Path(folder) / f"{name}-{scheme}.png"), full_page=True)
     fits(page)
@@ -137,7 +137,7 @@ HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
 def test_markup_in_every_field_stays_text(page: Page) -> None:
     tenant = sign_up(page)
     page.goto(f"/app/{tenant}/servers/new/content/")
-    page.get_by_label("Title").fill(HOSTILE)
+    page.get_by_label("Name", exact=True).fill(HOSTILE)
     page.get_by_label(re.compile("URL")).fill("hostile")
     page.get_by_role("button", name=re.compile("Create")).click()
     page.goto(f"/app/{tenant}/servers/hostile/")

@@ -18,17 +18,29 @@ _NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f\\]")
 
 
 class Address:
-    """`origin` such as "https://api.example.com"; `path` fills the pieces between the path parameters."""
+    """`base` holds scheme and host; `path` fills the pieces between the path parameters."""
 
-    def __init__(self, origin: str, pieces: list[str], slots: list[tuple[str, Encoder]], query: str) -> None:
-        self.origin = origin
+    def __init__(self, base: URL, pieces: list[str], slots: list[tuple[str, Encoder]], query: str) -> None:
+        self.origin = str(base)
         self.query = query
+        self._scheme = base.scheme
+        self._authority = base.raw_authority
         self._pieces = pieces
         self._slots = slots
 
     @property
     def is_fixed(self) -> bool:
         return not self._slots
+
+    def url(self, arguments: Mapping[str, Any], query: str) -> URL:
+        """Put together from finished parts: nothing is parsed or encoded again, nor kept in a cache."""
+        return URL.build(
+            scheme=self._scheme,
+            authority=self._authority,
+            path=self.path(arguments),
+            query_string=query,
+            encoded=True,
+        )
 
     def path(self, arguments: Mapping[str, Any]) -> str:
         """The path with its arguments. Raise ArgumentRefused for a missing one or one that would climb."""
@@ -50,7 +62,7 @@ def compile_address(template: str, parameters: list[Parameter], values: Values) 
     )
     text = marked.filled(values)
     if values.missing_variables or values.missing_secrets:
-        return Address("", [""], [], "")
+        return Address(URL(), [""], [], "")
     try:
         return marked.cut(_parsed(text))
     except ValueError as error:
@@ -90,8 +102,8 @@ class _Marked:
         return text
 
     def cut(self, url: URL) -> Address:
-        origin, path, query = str(url.origin()), url.raw_path, url.raw_query_string
-        if self._stem in origin:
+        origin, path, query = url.origin(), url.raw_path, url.raw_query_string
+        if self._stem in str(origin):
             raise ValueError("Only variables may be a part of the host, no path parameters and no secrets.")
         for word, secret in self._secrets:
             path, query = path.replace(word, secret), query.replace(word, secret)

@@ -87,8 +87,11 @@ def _path(parameter: Parameter, text_of: Encoder | None) -> Encoder:
     argument = parameter.argument
     expand = {"simple": _simple, "label": _label, "matrix": _matrix}[parameter.style_used]
     name, explode = escaped(parameter.name), parameter.explodes
+    is_plain = text_of is None and parameter.style_used == "simple"
 
     def encode(value: Any) -> str:
+        if is_plain and isinstance(value, str) and value.isalnum() and value.isascii():
+            return value  # most of them are names and numbers
         if _is_blank(value):
             raise ArgumentRefused(f"{argument} must not be empty: it is a part of the address.")
         text = expand(name, value if text_of is None else text_of(value), explode)

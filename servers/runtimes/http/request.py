@@ -98,9 +98,7 @@ class RequestTemplate:
         return Request(url, headers, body[0])
 
     def _url(self, arguments: Mapping[str, Any]) -> URL:
-        path = self._address.path(arguments)
-        query = _encoded(self._query, arguments, "&", self._fixed_query)
-        return URL(f"{self.origin}{path}?{query}" if query else f"{self.origin}{path}", encoded=True)
+        return self._address.url(arguments, _encoded(self._query, arguments, "&", self._fixed_query))
 
     def _headers(self, arguments: Mapping[str, Any]) -> CIMultiDict[str]:
         if not self._header_parameters and not self._cookies:
