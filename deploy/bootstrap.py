@@ -46,14 +46,19 @@ def install(kind: str) -> None:
 
 def made_by_other_python(python: Path) -> bool:
     asked = subprocess.run(
-        [str(python), "-c", "import sys; print(sys.version_info[:2])"], capture_output=True, text=True, check=False
+        [str(python), "-c", "import sys; print(sys.version_info[:2])"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return asked.stdout.strip() != str(sys.version_info[:2])
 
 
 def main() -> None:
     if sys.version_info < (3, 11):
-        sys.exit(f"Mooring needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make PYTHON=python3.13")
+        sys.exit(
+            f"Mooring needs Python 3.11 or newer; this is {sys.version.split()[0]}. Try: make PYTHON=python3.13"
+        )
     kind = sys.argv[1] if len(sys.argv) > 1 else "run"
     if not is_installed(kind):
         install(kind)

@@ -108,6 +108,10 @@ class World:
 
 @pytest.fixture
 def world() -> World:
+    return make_world()
+
+
+def make_world() -> World:
     """Slugs and addresses are unique (`acme-3f09c1`), so that tests never meet."""
     from mooring.scope import tenant_scope
     from tenants.access import actor_of

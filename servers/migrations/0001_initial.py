@@ -7,292 +7,602 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('jobs', '0001_initial'),
-        ('tenants', '0002_first_rows'),
+        ("jobs", "0001_initial"),
+        ("tenants", "0002_first_rows"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Server',
+            name="Server",
             fields=[
-                ('id', models.UUIDField(default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('slug', models.CharField(max_length=63)),
-                ('is_public', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('deleted_at', models.DateTimeField(blank=True, null=True)),
-                ('title', models.CharField(max_length=120)),
-                ('description', models.TextField(blank=True, max_length=2000)),
-                ('instructions', models.TextField(blank=True, max_length=20000)),
-                ('variables', mooring.ordered_json.OrderedJSONField(blank=True, default=dict, help_text='name → {default, description}')),
-                ('secrets_needed', mooring.ordered_json.OrderedJSONField(blank=True, default=dict, help_text='name → {description}')),
-                ('draft_number', models.PositiveIntegerField(default=1, help_text='counts changes; tells a stale form apart')),
-                ('changed_at', models.DateTimeField(auto_now=True)),
-                ('tenant', models.ForeignKey(editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("slug", models.CharField(max_length=63)),
+                ("is_public", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("deleted_at", models.DateTimeField(blank=True, null=True)),
+                ("title", models.CharField(max_length=120)),
+                ("description", models.TextField(blank=True, max_length=2000)),
+                ("instructions", models.TextField(blank=True, max_length=20000)),
+                (
+                    "variables",
+                    mooring.ordered_json.OrderedJSONField(
+                        blank=True, default=dict, help_text="name → {default, description}"
+                    ),
+                ),
+                (
+                    "secrets_needed",
+                    mooring.ordered_json.OrderedJSONField(
+                        blank=True, default=dict, help_text="name → {description}"
+                    ),
+                ),
+                (
+                    "draft_number",
+                    models.PositiveIntegerField(
+                        default=1, help_text="counts changes; tells a stale form apart"
+                    ),
+                ),
+                ("changed_at", models.DateTimeField(auto_now=True)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='Secret',
+            name="Secret",
             fields=[
-                ('id', models.UUIDField(default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=64)),
-                ('ciphertext', models.BinaryField()),
-                ('last_four', models.CharField(blank=True, max_length=4)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('tenant', models.ForeignKey(editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
-                ('server', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='secrets', to='servers.server')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(max_length=64)),
+                ("ciphertext", models.BinaryField()),
+                ("last_four", models.CharField(blank=True, max_length=4)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
+                (
+                    "server",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="secrets",
+                        to="servers.server",
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='ResourceTemplate',
+            name="ResourceTemplate",
             fields=[
-                ('id', models.UUIDField(default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=128)),
-                ('title', models.CharField(blank=True, max_length=200)),
-                ('description', models.TextField(blank=True, max_length=20000)),
-                ('position', models.PositiveIntegerField(default=0)),
-                ('is_enabled', models.BooleanField(default=True)),
-                ('uri_template', models.CharField(max_length=1000)),
-                ('mime_type', models.CharField(blank=True, max_length=120)),
-                ('text', models.TextField(blank=True, help_text="text with {variable} in the places of the URI's variables")),
-                ('completions', mooring.ordered_json.OrderedJSONField(blank=True, default=dict, help_text='variable → list of proposed values')),
-                ('annotations', mooring.ordered_json.OrderedJSONField(blank=True, default=dict)),
-                ('tenant', models.ForeignKey(editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
-                ('server', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='servers.server')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(max_length=128)),
+                ("title", models.CharField(blank=True, max_length=200)),
+                ("description", models.TextField(blank=True, max_length=20000)),
+                ("position", models.PositiveIntegerField(default=0)),
+                ("is_enabled", models.BooleanField(default=True)),
+                ("uri_template", models.CharField(max_length=1000)),
+                ("mime_type", models.CharField(blank=True, max_length=120)),
+                (
+                    "text",
+                    models.TextField(
+                        blank=True, help_text="text with {variable} in the places of the URI's variables"
+                    ),
+                ),
+                (
+                    "completions",
+                    mooring.ordered_json.OrderedJSONField(
+                        blank=True, default=dict, help_text="variable → list of proposed values"
+                    ),
+                ),
+                ("annotations", mooring.ordered_json.OrderedJSONField(blank=True, default=dict)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
+                (
+                    "server",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="%(class)ss",
+                        to="servers.server",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['position', 'id'],
-                'abstract': False,
+                "ordering": ["position", "id"],
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='Resource',
+            name="Resource",
             fields=[
-                ('id', models.UUIDField(default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=128)),
-                ('title', models.CharField(blank=True, max_length=200)),
-                ('description', models.TextField(blank=True, max_length=20000)),
-                ('position', models.PositiveIntegerField(default=0)),
-                ('is_enabled', models.BooleanField(default=True)),
-                ('uri', models.CharField(max_length=1000)),
-                ('mime_type', models.CharField(blank=True, max_length=120)),
-                ('text', models.TextField(blank=True)),
-                ('blob', models.TextField(blank=True, help_text='base64; used when there is no text')),
-                ('annotations', mooring.ordered_json.OrderedJSONField(blank=True, default=dict)),
-                ('tenant', models.ForeignKey(editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
-                ('server', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='servers.server')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(max_length=128)),
+                ("title", models.CharField(blank=True, max_length=200)),
+                ("description", models.TextField(blank=True, max_length=20000)),
+                ("position", models.PositiveIntegerField(default=0)),
+                ("is_enabled", models.BooleanField(default=True)),
+                ("uri", models.CharField(max_length=1000)),
+                ("mime_type", models.CharField(blank=True, max_length=120)),
+                ("text", models.TextField(blank=True)),
+                ("blob", models.TextField(blank=True, help_text="base64; used when there is no text")),
+                ("annotations", mooring.ordered_json.OrderedJSONField(blank=True, default=dict)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
+                (
+                    "server",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="%(class)ss",
+                        to="servers.server",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['position', 'id'],
-                'abstract': False,
+                "ordering": ["position", "id"],
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='Prompt',
+            name="Prompt",
             fields=[
-                ('id', models.UUIDField(default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=128)),
-                ('title', models.CharField(blank=True, max_length=200)),
-                ('description', models.TextField(blank=True, max_length=20000)),
-                ('position', models.PositiveIntegerField(default=0)),
-                ('is_enabled', models.BooleanField(default=True)),
-                ('arguments', mooring.ordered_json.OrderedJSONField(blank=True, default=list, help_text='[{name, description, required, completions}]')),
-                ('messages', mooring.ordered_json.OrderedJSONField(default=list, help_text='[{role, text}] with {argument} in the text')),
-                ('tenant', models.ForeignKey(editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
-                ('server', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='servers.server')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(max_length=128)),
+                ("title", models.CharField(blank=True, max_length=200)),
+                ("description", models.TextField(blank=True, max_length=20000)),
+                ("position", models.PositiveIntegerField(default=0)),
+                ("is_enabled", models.BooleanField(default=True)),
+                (
+                    "arguments",
+                    mooring.ordered_json.OrderedJSONField(
+                        blank=True, default=list, help_text="[{name, description, required, completions}]"
+                    ),
+                ),
+                (
+                    "messages",
+                    mooring.ordered_json.OrderedJSONField(
+                        default=list, help_text="[{role, text}] with {argument} in the text"
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
+                (
+                    "server",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="%(class)ss",
+                        to="servers.server",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['position', 'id'],
-                'abstract': False,
+                "ordering": ["position", "id"],
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='Import',
+            name="Import",
             fields=[
-                ('id', models.UUIDField(default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(help_text='file name or URL it came from', max_length=200)),
-                ('source', models.CharField(blank=True, help_text='URL, when it is to be fetched', max_length=2000)),
-                ('document', models.TextField(blank=True)),
-                ('result', mooring.ordered_json.OrderedJSONField(default=dict, help_text='{"manifest", "operations", "left_out"}')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('read_at', models.DateTimeField(null=True)),
-                ('job', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='jobs.job')),
-                ('tenant', models.ForeignKey(editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
-                ('server', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='servers.server')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(help_text="file name or URL it came from", max_length=200)),
+                (
+                    "source",
+                    models.CharField(blank=True, help_text="URL, when it is to be fetched", max_length=2000),
+                ),
+                ("document", models.TextField(blank=True)),
+                (
+                    "result",
+                    mooring.ordered_json.OrderedJSONField(
+                        default=dict, help_text='{"manifest", "operations", "left_out"}'
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("read_at", models.DateTimeField(null=True)),
+                (
+                    "job",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="jobs.job",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
+                (
+                    "server",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="servers.server",
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='SessionState',
+            name="SessionState",
             fields=[
-                ('id', models.UUIDField(default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('nonce', models.CharField(max_length=32, unique=True)),
-                ('server_id', models.UUIDField()),
-                ('has_ended', models.BooleanField(default=False)),
-                ('log_level', models.CharField(blank=True, max_length=12)),
-                ('expires_at', models.DateTimeField()),
-                ('tenant', models.ForeignKey(editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("nonce", models.CharField(max_length=32, unique=True)),
+                ("server_id", models.UUIDField()),
+                ("has_ended", models.BooleanField(default=False)),
+                ("log_level", models.CharField(blank=True, max_length=12)),
+                ("expires_at", models.DateTimeField()),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='Tool',
+            name="Tool",
             fields=[
-                ('id', models.UUIDField(default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=128)),
-                ('title', models.CharField(blank=True, max_length=200)),
-                ('description', models.TextField(blank=True, max_length=20000)),
-                ('position', models.PositiveIntegerField(default=0)),
-                ('is_enabled', models.BooleanField(default=True)),
-                ('input_schema', mooring.ordered_json.OrderedJSONField(default=dict)),
-                ('output_schema', mooring.ordered_json.OrderedJSONField(blank=True, null=True)),
-                ('annotations', mooring.ordered_json.OrderedJSONField(blank=True, default=dict)),
-                ('binding', mooring.ordered_json.OrderedJSONField(default=dict)),
-                ('server', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='servers.server')),
-                ('tenant', models.ForeignKey(editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(max_length=128)),
+                ("title", models.CharField(blank=True, max_length=200)),
+                ("description", models.TextField(blank=True, max_length=20000)),
+                ("position", models.PositiveIntegerField(default=0)),
+                ("is_enabled", models.BooleanField(default=True)),
+                ("input_schema", mooring.ordered_json.OrderedJSONField(default=dict)),
+                ("output_schema", mooring.ordered_json.OrderedJSONField(blank=True, null=True)),
+                ("annotations", mooring.ordered_json.OrderedJSONField(blank=True, default=dict)),
+                ("binding", mooring.ordered_json.OrderedJSONField(default=dict)),
+                (
+                    "server",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="%(class)ss",
+                        to="servers.server",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['position', 'id'],
-                'abstract': False,
+                "ordering": ["position", "id"],
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='Version',
+            name="Version",
             fields=[
-                ('id', models.UUIDField(default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('number', models.CharField(max_length=40)),
-                ('ordinal', models.PositiveIntegerField(help_text='1, 2, 3 … in the order of publishing')),
-                ('digest', models.CharField(max_length=64)),
-                ('manifest', mooring.ordered_json.OrderedJSONField()),
-                ('notes', models.TextField(blank=True, max_length=5000)),
-                ('author', models.CharField(max_length=254)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('retired_at', models.DateTimeField(blank=True, null=True)),
-                ('replaced_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='servers.version')),
-                ('server', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='versions', to='servers.server')),
-                ('tenant', models.ForeignKey(editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("number", models.CharField(max_length=40)),
+                ("ordinal", models.PositiveIntegerField(help_text="1, 2, 3 … in the order of publishing")),
+                ("digest", models.CharField(max_length=64)),
+                ("manifest", mooring.ordered_json.OrderedJSONField()),
+                ("notes", models.TextField(blank=True, max_length=5000)),
+                ("author", models.CharField(max_length=254)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("retired_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "replaced_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="servers.version",
+                    ),
+                ),
+                (
+                    "server",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="versions",
+                        to="servers.server",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-ordinal'],
-                'abstract': False,
+                "ordering": ["-ordinal"],
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='Channel',
+            name="Channel",
             fields=[
-                ('id', models.UUIDField(default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(default='live', max_length=63)),
-                ('variables', mooring.ordered_json.OrderedJSONField(blank=True, default=dict, help_text="name → value, over the manifest's defaults")),
-                ('tenant', models.ForeignKey(editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
-                ('server', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='channels', to='servers.server')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='servers.version')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(default="live", max_length=63)),
+                (
+                    "variables",
+                    mooring.ordered_json.OrderedJSONField(
+                        blank=True, default=dict, help_text="name → value, over the manifest's defaults"
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
+                (
+                    "server",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="channels",
+                        to="servers.server",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="servers.version"
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='CallRecord',
+            name="CallRecord",
             fields=[
-                ('id', models.UUIDField(default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('server_id', models.UUIDField()),
-                ('server_slug', models.CharField(max_length=63)),
-                ('time', models.DateTimeField()),
-                ('request_id', models.CharField(max_length=36)),
-                ('principal_kind', models.CharField(max_length=12)),
-                ('principal_id', models.CharField(blank=True, max_length=64)),
-                ('principal_name', models.CharField(blank=True, max_length=254)),
-                ('method', models.CharField(max_length=64)),
-                ('subject', models.CharField(blank=True, help_text='tool, prompt or URI', max_length=300)),
-                ('version', models.CharField(blank=True, max_length=40)),
-                ('channel', models.CharField(blank=True, max_length=63)),
-                ('client', models.CharField(blank=True, max_length=120)),
-                ('revision', models.CharField(blank=True, max_length=10)),
-                ('status', models.CharField(help_text='ok, error (the tool said so) or refused', max_length=12)),
-                ('code', models.CharField(blank=True, max_length=40)),
-                ('duration_us', models.PositiveIntegerField()),
-                ('request_bytes', models.PositiveIntegerField()),
-                ('answer_bytes', models.PositiveIntegerField()),
-                ('tenant', models.ForeignKey(editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("server_id", models.UUIDField()),
+                ("server_slug", models.CharField(max_length=63)),
+                ("time", models.DateTimeField()),
+                ("request_id", models.CharField(max_length=36)),
+                ("principal_kind", models.CharField(max_length=12)),
+                ("principal_id", models.CharField(blank=True, max_length=64)),
+                ("principal_name", models.CharField(blank=True, max_length=254)),
+                ("method", models.CharField(max_length=64)),
+                ("subject", models.CharField(blank=True, help_text="tool, prompt or URI", max_length=300)),
+                ("version", models.CharField(blank=True, max_length=40)),
+                ("channel", models.CharField(blank=True, max_length=63)),
+                ("client", models.CharField(blank=True, max_length=120)),
+                ("revision", models.CharField(blank=True, max_length=10)),
+                (
+                    "status",
+                    models.CharField(help_text="ok, error (the tool said so) or refused", max_length=12),
+                ),
+                ("code", models.CharField(blank=True, max_length=40)),
+                ("duration_us", models.PositiveIntegerField()),
+                ("request_bytes", models.PositiveIntegerField()),
+                ("answer_bytes", models.PositiveIntegerField()),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-time', '-id'],
-                'abstract': False,
-                'indexes': [models.Index(fields=['tenant', '-time', '-id'], name='calls_of_tenant'), models.Index(fields=['tenant', 'server_id', '-time'], name='calls_of_server')],
+                "ordering": ["-time", "-id"],
+                "abstract": False,
+                "indexes": [
+                    models.Index(fields=["tenant", "-time", "-id"], name="calls_of_tenant"),
+                    models.Index(fields=["tenant", "server_id", "-time"], name="calls_of_server"),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='IdempotencyKey',
+            name="IdempotencyKey",
             fields=[
-                ('id', models.UUIDField(default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('key', models.CharField(max_length=200)),
-                ('request_digest', models.CharField(max_length=64)),
-                ('status', models.PositiveSmallIntegerField(default=0, help_text='0 while the first request runs')),
-                ('body', mooring.ordered_json.OrderedJSONField(null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('actor', models.CharField(max_length=64)),
-                ('tenant', models.ForeignKey(editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mooring.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("key", models.CharField(max_length=200)),
+                ("request_digest", models.CharField(max_length=64)),
+                (
+                    "status",
+                    models.PositiveSmallIntegerField(default=0, help_text="0 while the first request runs"),
+                ),
+                ("body", mooring.ordered_json.OrderedJSONField(null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("actor", models.CharField(max_length=64)),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="tenants.tenant",
+                    ),
+                ),
             ],
             options={
-                'abstract': False,
-                'constraints': [models.UniqueConstraint(fields=('tenant', 'actor', 'key'), name='idempotency_key_once')],
+                "abstract": False,
+                "constraints": [
+                    models.UniqueConstraint(fields=("tenant", "actor", "key"), name="idempotency_key_once")
+                ],
             },
         ),
         migrations.AddConstraint(
-            model_name='server',
-            constraint=models.UniqueConstraint(fields=('tenant', 'slug'), name='server_slug_once_a_tenant'),
+            model_name="server",
+            constraint=models.UniqueConstraint(fields=("tenant", "slug"), name="server_slug_once_a_tenant"),
         ),
         migrations.AddConstraint(
-            model_name='secret',
-            constraint=models.UniqueConstraint(fields=('tenant', 'server', 'name'), name='secret_name_once_a_server'),
+            model_name="secret",
+            constraint=models.UniqueConstraint(
+                fields=("tenant", "server", "name"), name="secret_name_once_a_server"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='resourcetemplate',
-            constraint=models.UniqueConstraint(fields=('tenant', 'server', 'uri_template'), name='template_once_a_server'),
+            model_name="resourcetemplate",
+            constraint=models.UniqueConstraint(
+                fields=("tenant", "server", "uri_template"), name="template_once_a_server"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='resource',
-            constraint=models.UniqueConstraint(fields=('tenant', 'server', 'uri'), name='resource_uri_once_a_server'),
+            model_name="resource",
+            constraint=models.UniqueConstraint(
+                fields=("tenant", "server", "uri"), name="resource_uri_once_a_server"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='prompt',
-            constraint=models.UniqueConstraint(fields=('tenant', 'server', 'name'), name='prompt_name_once_a_server'),
+            model_name="prompt",
+            constraint=models.UniqueConstraint(
+                fields=("tenant", "server", "name"), name="prompt_name_once_a_server"
+            ),
         ),
         migrations.AddIndex(
-            model_name='import',
-            index=models.Index(fields=['tenant', '-created_at'], name='imports_of_tenant'),
+            model_name="import",
+            index=models.Index(fields=["tenant", "-created_at"], name="imports_of_tenant"),
         ),
         migrations.AddIndex(
-            model_name='sessionstate',
-            index=models.Index(fields=['expires_at'], name='session_states_by_expiry'),
+            model_name="sessionstate",
+            index=models.Index(fields=["expires_at"], name="session_states_by_expiry"),
         ),
         migrations.AddConstraint(
-            model_name='tool',
-            constraint=models.UniqueConstraint(fields=('tenant', 'server', 'name'), name='tool_name_once_a_server'),
+            model_name="tool",
+            constraint=models.UniqueConstraint(
+                fields=("tenant", "server", "name"), name="tool_name_once_a_server"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='version',
-            constraint=models.UniqueConstraint(fields=('tenant', 'server', 'number'), name='version_number_once_a_server'),
+            model_name="version",
+            constraint=models.UniqueConstraint(
+                fields=("tenant", "server", "number"), name="version_number_once_a_server"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='version',
-            constraint=models.UniqueConstraint(fields=('tenant', 'server', 'ordinal'), name='version_ordinal_once_a_server'),
+            model_name="version",
+            constraint=models.UniqueConstraint(
+                fields=("tenant", "server", "ordinal"), name="version_ordinal_once_a_server"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='channel',
-            constraint=models.UniqueConstraint(fields=('tenant', 'server', 'name'), name='channel_name_once_a_server'),
+            model_name="channel",
+            constraint=models.UniqueConstraint(
+                fields=("tenant", "server", "name"), name="channel_name_once_a_server"
+            ),
         ),
     ]

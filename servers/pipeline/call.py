@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from random import Random
 from collections.abc import Mapping
+from random import Random
 from typing import Any
 
 from servers.pipeline.directory import Endpoint

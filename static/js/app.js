@@ -125,5 +125,9 @@ document.addEventListener("keydown", (event) => {
   });
 });
 
+// On a narrow screen the current tab may be out of sight.
+const tab = $(".tabs [aria-current]");
+if (tab) tab.parentElement.scrollLeft = tab.offsetLeft - 24;
+
 showTheme();
 $$("[data-countable]").forEach(countChosen);

@@ -73,7 +73,9 @@ def logged(installation: Installation, tenant: str) -> list[dict[str, Any]]:
     return rows
 
 
-def test_publishing_while_fifty_clients_call_loses_no_call(installation: Installation, tmp_path: Path) -> None:
+def test_publishing_while_fifty_clients_call_loses_no_call(
+    installation: Installation, tmp_path: Path
+) -> None:
     tenant = installation.tenant()
     url, key = deployed(installation, tenant, tmp_path), installation.key(tenant)
     publishing = threading.Event()

@@ -58,7 +58,9 @@ def node_modules() -> Path:
 @pytest.mark.parametrize(
     ("sdk", "revision"), [("v1", "2025-11-25"), ("v2", "2026-07-28"), ("v2-handshake", "2025-11-25")]
 )
-def test_the_typescript_clients_list_and_call(pets: Pets, node_modules: Path, sdk: str, revision: str) -> None:
+def test_the_typescript_clients_list_and_call(
+    pets: Pets, node_modules: Path, sdk: str, revision: str
+) -> None:
     url, key, _ = pets
     script = [sdk, url, key, "listPets", '{"limit": 2}']
     done = subprocess.run(

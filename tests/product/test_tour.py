@@ -22,7 +22,9 @@ FLAGS = (
 
 
 def chromium() -> str:
-    found = os.environ.get("MOORING_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    found = (
+        os.environ.get("MOORING_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    )
     assert found, "Install Chromium (`apt-get install chromium`) or name one in MOORING_TEST_CHROMIUM."
     return found
 
@@ -117,7 +119,16 @@ def test_the_tour_from_signing_up_to_a_recorded_call(page: Page) -> None:
     key = re.search(r"moor_\w{38}", page.content())
     assert key
     page.goto(f"/app/{tenant}/servers/{server}/connect/")
-    for client in ("Claude Code", "Claude Desktop", "Cursor", "VS Code", "Codex", "Python", "TypeScript", "curl"):
+    for client in (
+        "Claude Code",
+        "Claude Desktop",
+        "Cursor",
+        "VS Code",
+        "Codex",
+        "Python",
+        "TypeScript",
+        "curl",
+    ):
         expect(page.get_by_text(client).first).to_be_attached()
     keep_picture(page, "connect")
     page.goto(f"/app/{tenant}/calls/")
@@ -126,7 +137,14 @@ def test_the_tour_from_signing_up_to_a_recorded_call(page: Page) -> None:
     page.goto(f"/app/{tenant}/audit/")
     expect(page.get_by_text("version.published").first).to_be_attached()
     keep_picture(page, "audit")
-    for part in ("", "servers/", f"servers/{server}/tools/", f"servers/{server}/content/", "keys/", "settings/"):
+    for part in (
+        "",
+        "servers/",
+        f"servers/{server}/tools/",
+        f"servers/{server}/content/",
+        "keys/",
+        "settings/",
+    ):
         page.goto(f"/app/{tenant}/{part}")
         keep_picture(page, part.strip("/").replace("/", "-").replace(server, "server") or "overview")
 

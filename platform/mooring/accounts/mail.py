@@ -46,4 +46,7 @@ class DevelopmentInbox(BaseEmailBackend):
 
 def letters() -> list[Letter]:
     """The newest fifty, newest first."""
-    return [Letter(**json.loads(path.read_text())) for path in sorted(folder().glob("*.json"), reverse=True)[:KEPT]]
+    return [
+        Letter(**json.loads(path.read_text()))
+        for path in sorted(folder().glob("*.json"), reverse=True)[:KEPT]
+    ]

@@ -86,11 +86,12 @@ class ToolForm(forms.ModelForm):  # type: ignore[type-arg]  # generic only in th
 
 def definition_of(fields: dict[str, Any]) -> dict[str, Any]:
     """A tool of a manifest from the form's fields."""
-    definition = {
+    definition: dict[str, Any] = {
         name: fields[name] for name in ("name", "title", "description", "input_schema") if fields[name]
     }
     definition |= {name: fields[name] for name in ("output_schema", "annotations") if fields.get(name)}
-    return definition | {"enabled": fields["is_enabled"]} | fields["binding"]
+    definition |= {"enabled": fields["is_enabled"]}
+    return definition | dict(fields["binding"])
 
 
 class ToolAdmin(StaffAdmin):

@@ -50,7 +50,7 @@ def page_of(row: type[serializers.Serializer[Any]]) -> type[serializers.Serializ
     """The serializer of a page of such rows, for the schema."""
     fields = {
         "data": row(many=True),
-        "next": serializers.CharField(allow_null=True, help_text="Send it as `cursor` for the next page."),
+        "next": serializers.CharField(allow_null=True, help_text="Send it as cursor for the next page."),
     }
     return type(f"{row.__name__}Page", (serializers.Serializer,), fields)
 

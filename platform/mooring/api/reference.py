@@ -9,6 +9,17 @@ from typing import Any
 from mooring.api.schema import METHODS
 
 Schema = dict[str, Any]
+_ORDER = (
+    "Organisation",
+    "Servers",
+    "Draft",
+    "Tools",
+    "Versions",
+    "Channels",
+    "Secrets",
+    "Keys",
+    "Records",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +51,8 @@ class Operation:
 
 
 def groups_of(document: Schema) -> dict[str, list[Operation]]:
-    """Tag → its operations, in the order of the addresses."""
-    groups: dict[str, list[Operation]] = {}
+    """Tag → its operations. What people need first comes first; what is not named here comes last."""
+    groups: dict[str, list[Operation]] = {tag: [] for tag in _ORDER}
     for path, methods in document["paths"].items():
         for method in METHODS:
             if operation := methods.get(method):

@@ -37,7 +37,7 @@ class ServerRow(serializers.Serializer[Server]):
         source="secrets_needed", help_text="Secrets the draft needs: name → {description}"
     )
     endpoint = serializers.SerializerMethodField(help_text="The URL MCP clients connect to")
-    live = serializers.SerializerMethodField(help_text="Number of the version on the channel `live`, or null")
+    live = serializers.SerializerMethodField(help_text="Number of the version on the channel live, or null")
     created_at = serializers.DateTimeField()
     changed_at = serializers.DateTimeField()
 
@@ -67,12 +67,8 @@ class ServerChange(Strict):
 
 
 # ---- drafts and tools ------------------------------------------------------------------------------------
-class Manifest(serializers.JSONField):
-    """A whole server as one document; see docs/manifest.md."""
-
-
 class ToolRow(serializers.Serializer[Any]):
-    """A tool in the manifest's shape. Exactly one of `http` and `static` is there."""
+    """A tool in the manifest's shape. Exactly one of http and static is there."""
 
     name = serializers.CharField()
     title = serializers.CharField(required=False)
@@ -106,7 +102,7 @@ class ImportChoice(Strict):
     chosen = serializers.ListField(
         child=serializers.CharField(),
         required=False,
-        help_text="`METHOD /path` of the wanted operations; all",
+        help_text="METHOD /path of the wanted operations; all",
     )
 
 
@@ -126,7 +122,7 @@ class VersionRow(serializers.Serializer[Any]):
 
 
 class VersionDetail(VersionRow):
-    manifest = Manifest()
+    manifest = serializers.JSONField(help_text="the whole server as one document")
 
 
 class Publication(Strict):

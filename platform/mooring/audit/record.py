@@ -120,7 +120,9 @@ def first_broken_link(tenant: uuid.UUID) -> int | None:
     """Sequence number of the first event that does not follow from the one before it, or None."""
     previous, expected = "0" * 64, 1
     for event in AuditEvent.objects.filter(tenant_id=tenant).order_by("sequence").iterator():
-        broken = event.sequence != expected or event.previous_hash != previous or event.hash != chain_hash(event)
+        broken = (
+            event.sequence != expected or event.previous_hash != previous or event.hash != chain_hash(event)
+        )
         if broken:
             return expected
         previous, expected = event.hash, expected + 1

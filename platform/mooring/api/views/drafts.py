@@ -38,7 +38,7 @@ class DraftImportView(TenantView):
         description=(
             "Texts, resources and prompts stay. Send the document as text. JSON is applied at once and answered "
             "200. YAML is read by a worker: the answer is 202 and an import to follow at "
-            "`…/draft/imports/<id>`; post there to apply it."
+            "…/draft/imports/<id>; post there to apply it."
         ),
         request={"application/json": OpenApiTypes.OBJECT, "application/yaml": OpenApiTypes.STR},
         responses={200: ImportRow, 202: ImportRow},

@@ -88,7 +88,7 @@ class DocumentForm(forms.Form):
 
 
 def _one_is_needed(form: forms.Form) -> None:
-    """No field alone is required, and calling each of them optional would mislead."""
+    """Which of the fields is required depends on the others, and calling each of them optional would mislead."""
     for field in form.fields.values():
         field.is_needed = True  # type: ignore[attr-defined]  # read by the field's template
 
@@ -108,12 +108,6 @@ def text_of(file: UploadedFile[Any] | None) -> str:
 class ApplyForm(forms.Form):
     """What of an imported document becomes tools, and where."""
 
-    which = forms.ChoiceField(
-        choices=[("all", "Every operation"), ("some", "Only those chosen below")],
-        initial="all",
-        widget=forms.RadioSelect,
-        label="Operations",
-    )
     into = forms.ChoiceField(
         label="Put the tools into",
         help_text="The tools of an existing server are replaced; its texts, resources and prompts stay.",
@@ -129,6 +123,7 @@ class ApplyForm(forms.Form):
     def __init__(self, *args: Any, servers: Iterable[Server], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["into"].required = False
+        _one_is_needed(self)
         known = [(server.slug, f"{server.title} ({server.slug})") for server in servers]
         offer(self, "into", [("", "a new server"), *known])
 

@@ -73,5 +73,5 @@ def _apply(access: Access, found: Import, form: ApplyForm, chosen: set[str]) -> 
         server=target,
         slug=None if target else data["slug"],
         title=None if target else data["name"],
-        chosen=None if data["which"] == "all" else sorted(chosen),
+        chosen=sorted(chosen) or None,
     )
