@@ -9,11 +9,13 @@ from typing import Any
 import structlog
 from django.utils import timezone
 
+from mooring.egress.fetch import fetch
 from mooring.jobs import Progress, register
 from mooring.jobs.models import Job
 from mooring.scope import system_scope, tenant_scope
 from servers.models import IdempotencyKey
 from servers.services import run_import
+from servers.services.imports import FETCH_SECONDS, MAX_BYTES, source_of
 from tenants.models import Change
 
 IDEMPOTENCY_KEPT = timedelta(days=1)
@@ -25,9 +27,13 @@ _log = structlog.get_logger(__name__)
 @register("openapi.import")
 def do_import(job: Job, progress: Progress) -> dict[str, Any]:
     """Payload: `{"import": id}`."""
+    import_id = uuid.UUID(job.payload["import"])
     progress("Reading the document", 5)
     with tenant_scope(job.tenant_id):
-        run_import(uuid.UUID(job.payload["import"]))
+        source = source_of(import_id)
+    fetched = fetch(source, limit=MAX_BYTES, timeout=FETCH_SECONDS) if source else ""
+    with tenant_scope(job.tenant_id):
+        run_import(import_id, fetched=fetched)
     return {"import": job.payload["import"]}
 
 

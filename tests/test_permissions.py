@@ -125,6 +125,16 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def stage(database: None) -> Stage:
+    return make_stage()
+
+
+@pytest.fixture(scope="module")
+def api_stage(database: None) -> Stage:
+    """Apart, since the last rows of each table delete the server."""
+    return make_stage()
+
+
+def make_stage() -> Stage:
     """One server with everything on it, a member of every role, and a key of each."""
     world = make_world()
     acme = world.acme
@@ -194,7 +204,7 @@ def test_every_route_has_a_row() -> None:
 
 def values(stage: Stage, name: str, parameters: list[str]) -> dict[str, Any]:
     chosen = {parameter: stage.names[PARAMETER.get(parameter, parameter)] for parameter in parameters}
-    if "content_row" in name:
+    if "row" in chosen and "content_row" in name:
         chosen["row"] = stage.names["prompt"]
     if name.endswith("_file"):
         chosen["kind"] = "yaml"
@@ -202,6 +212,8 @@ def values(stage: Stage, name: str, parameters: list[str]) -> dict[str, Any]:
 
 
 PARAMETER = {"key_id": "key"}
+# Names a row where a form needs one to find anything.
+POSTED = "name=token&tool=echo"
 
 
 @pytest.mark.parametrize(("verb", "name", "needed"), DASHBOARD)
@@ -216,7 +228,9 @@ def test_pages_open_for_those_who_may(stage: Stage, verb: str, name: str, needed
     for role in ("outsider", *sorted(ROLES, key=lambda role: len(ROLES[role]))):
         client = Client()
         client.force_login(stage.people[role])
-        status = client.generic(verb, url, content_type="application/x-www-form-urlencoded").status_code
+        status = client.generic(
+            verb, url, POSTED, content_type="application/x-www-form-urlencoded"
+        ).status_code
         if needed == "user":
             assert status in {200, 302}, role
         elif role == "outsider":
@@ -230,7 +244,8 @@ def test_pages_open_for_those_who_may(stage: Stage, verb: str, name: str, needed
 
 
 @pytest.mark.parametrize(("verb", "name", "needed"), API)
-def test_the_api_answers_those_who_may(stage: Stage, verb: str, name: str, needed: str | None) -> None:
+def test_the_api_answers_those_who_may(api_stage: Stage, verb: str, name: str, needed: str | None) -> None:
+    stage = api_stage
     url = reverse(f"api:{name}", kwargs=values(stage, name, API_ROUTES[name]))
     if name == "secret":
         url = url.replace("/echo", "/token")

@@ -10,7 +10,7 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError
 
-from mooring import egress
+from mooring.egress.session import session
 from mooring.errors import MooringError
 from servers.gateway.app import Gateway, Plane
 from servers.gateway.request import Receive, Scope, Send
@@ -49,7 +49,7 @@ class Lifespan:
 @contextlib.asynccontextmanager
 async def running_plane() -> AsyncIterator[Plane]:
     """Everything a gateway needs, started in the order of dependence and stopped in reverse."""
-    upstreams = Upstreams(egress.session)
+    upstreams = Upstreams(session)
     directory = Directory(upstreams)
     journal = Journal(settings.JOURNAL_DIR)
     shipper = Shipper(journal)

@@ -7,7 +7,7 @@ from typing import NoReturn
 from mooring.errors import InvalidInput
 
 MAX_BYTES = 5 * 2**20
-MAX_NODES = 500_000  # a minified 5 MB description has about 200,000 values
+MAX_NODES = 400_000  # a minified 5 MB description has about 250,000 values
 MAX_DEPTH = 100  # real ones stay under 50
 MAX_ALIASES = 1_000
 

@@ -129,7 +129,6 @@ class _Reading:
 
     def _scalar(self, event: yaml.ScalarEvent) -> None:
         check_text(event.value)
-        self._bounds.add(1)
         parent = self._open[-1] if self._open else None
         if parent is not None and isinstance(parent.value, dict) and parent.key is None:
             # Keys are text in JSON: `200:` is the key "200".
@@ -137,6 +136,7 @@ class _Reading:
             is_merge = event.value == _MERGE and event.implicit[0]
             self._set_key(event, parent, _MERGE + "\0" if is_merge else event.value)
             return
+        self._bounds.add(1)
         self._place(event, _Node(self._value_of(event)), event.anchor)
 
     def _value_of(self, event: yaml.ScalarEvent) -> object:

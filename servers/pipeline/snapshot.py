@@ -13,8 +13,9 @@ import msgspec
 from servers import schemas
 from servers.protocol.content import fit_definition
 from servers.protocol.headers import MirroredParameter, mirrored_parameters
-from servers.runtimes import http, static
+from servers.runtimes import static
 from servers.runtimes.base import Outcome, ToolBinding, ToolCall, text_outcome
+from servers.runtimes.http import tool as http
 from servers.runtimes.upstreams import Upstreams
 
 Json = dict[str, Any]

@@ -58,7 +58,21 @@ class Upstream:
         return Visit(self)
 
     async def enter(self) -> Pass:
-        """Wait for room; the caller bounds the wait."""
+        """Wait for room; the caller bounds the wait. Raise Unavailable while the breaker is open."""
+        if self._room.locked():
+            await self._wait()
+        else:
+            await self._room.acquire()  # at once, without giving way to others
+        admitted = self.breaker.admit()
+        if admitted is None:
+            self._room.release()
+            raise Unavailable
+        self.in_flight += 1
+        if self._retries < RETRIES_SAVED:
+            self._retries += RETRY_SHARE
+        return admitted
+
+    async def _wait(self) -> None:
         if self.breaker.refuses():
             raise Unavailable
         self.waiting += 1
@@ -66,13 +80,6 @@ class Upstream:
             await self._room.acquire()
         finally:
             self.waiting -= 1
-        admitted = self.breaker.admit()
-        if admitted is None:
-            self._room.release()
-            raise Unavailable
-        self.in_flight += 1
-        self._retries = min(RETRIES_SAVED, self._retries + RETRY_SHARE)
-        return admitted
 
     def leave(self, admitted: Pass, verdict: Verdict) -> None:
         self.in_flight -= 1

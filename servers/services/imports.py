@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from mooring import jobs
 from mooring.audit.record import Actor, Target, record
-from mooring.egress import check_url, fetch
+from mooring.egress.guard import check_url
 from mooring.errors import Conflict, InvalidInput, NotFound
 from servers import manifests
 from servers.models import Import, Server
@@ -75,10 +75,16 @@ def _check_source(document: str, url: str) -> None:
         check_url(url)
 
 
-def run_import(import_id: uuid.UUID) -> None:
+def source_of(import_id: uuid.UUID) -> str:
+    """The URL an import is still to be fetched from, or "". Fetching is done outside any transaction."""
+    row = Import.objects.filter(id=import_id, document="", read_at__isnull=True).first()
+    return row.source if row is not None else ""
+
+
+def run_import(import_id: uuid.UUID, *, fetched: bytes | str = "") -> None:
     """Read the document of an import, for a worker. Doing it again does nothing.
 
-    Raises `InvalidInput` for what is no usable document and `ExternalError` when it cannot be fetched.
+    Raises `InvalidInput` for what is no usable document.
     """
     from servers.importers import documents, openapi  # large, and only workers read documents
 
@@ -87,8 +93,7 @@ def run_import(import_id: uuid.UUID) -> None:
         raise NotFound("There is no such import.")
     if row.result:
         return
-    raw = row.document or fetch(row.source, limit=MAX_BYTES, timeout=FETCH_SECONDS)
-    imported = openapi.import_openapi(documents.parse(raw), source_url=row.source or None)
+    imported = openapi.import_openapi(documents.parse(row.document or fetched), source_url=row.source or None)
     result = _result(imported)
     # The result says all that is needed from here on.
     Import.objects.filter(id=row.id, read_at__isnull=True).update(

@@ -15,10 +15,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from mooring import egress
-from mooring.egress import Guard, Unreachable
-from mooring.egress.guard import is_public
-from mooring.egress.session import session, tls
+from mooring.egress.guard import Guard, check_url, is_public
+from mooring.egress.session import Unreachable, session, tls
 from mooring.errors import InvalidInput, UpstreamFailed
 
 LOOPBACK = ("127.0.0.0/8",)
@@ -132,9 +130,7 @@ async def test_no_form_of_an_inner_address_opens_a_connection(listener: Listener
 async def test_an_inner_address_is_refused_before_it_is_fetched(listener: Listener, form: str) -> None:
     guard = Guard(ports=[443, listener.port])
     with pytest.raises((InvalidInput, UpstreamFailed)) as refusal:
-        await asyncio.to_thread(
-            egress.fetch, form.format(port=listener.port), limit=1_000, timeout=5, guard=guard
-        )
+        await asyncio.to_thread(fetch, form.format(port=listener.port), limit=1_000, timeout=5, guard=guard)
     assert "127." not in str(refusal.value)
     assert listener.connections == 0
 
@@ -403,7 +399,7 @@ async def test_sessions_share_one_tls_context_and_have_no_limit_of_connections()
 
 async def fetched(origin: Origin, path: str, *, limit: int = 1_000_000, timeout: float = 5) -> bytes:
     url, guard = origin.url(path), Guard(allow=LOOPBACK)
-    return await asyncio.to_thread(egress.fetch, url, limit=limit, timeout=timeout, guard=guard)
+    return await asyncio.to_thread(fetch, url, limit=limit, timeout=timeout, guard=guard)
 
 
 async def test_a_document_is_fetched_on_a_thread(origin: Origin) -> None:
@@ -432,4 +428,4 @@ async def test_a_fetch_gives_up_in_time(origin: Origin) -> None:
 
 def test_a_url_is_checked_by_what_the_installation_allows() -> None:
     with pytest.raises(InvalidInput, match="operator"):
-        egress.check_url("https://10.0.0.1/")
+        check_url("https://10.0.0.1/")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from servers.models import Server
-from servers.runtimes.http import PreparedRequest
-from servers.runtimes.http import preview as prepare
+from servers.runtimes.http.tool import PreparedRequest
+from servers.runtimes.http.tool import preview as prepare
 
 _EXAMPLES: dict[str, Any] = {
     "integer": 1,

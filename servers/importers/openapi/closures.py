@@ -12,11 +12,13 @@ import msgspec
 from servers.importers.openapi.conversion import ANYTHING
 from servers.importers.openapi.findings import LeaveOut
 from servers.importers.openapi.keywords import ANNOTATIONS, SCHEMA_LISTS, SCHEMA_MAPS, SCHEMAS
+from servers.importers.openapi.reading import shorten
 
 MAX_REFERENCES = 6  # steps from reference to reference; what lies deeper is cut
 INLINE_BYTES = 200  # leaves no larger than this are written out up to
 INLINE_TIMES = 4  # this many times, for clients that read `$defs` badly
 KEEP_TEXTS_TO = 2  # levels that keep descriptions when a schema is too large
+SHORT_TEXT = 100  # characters of a description, when that is not enough
 KEEP_LEVELS = 4  # levels that stay at all when it is still too large
 MAX_BYTES = 128 * 1024  # of one schema, after all shortening
 MAX_LEVELS = 50  # of JSON; schemas and manifests may not be much deeper
@@ -182,9 +184,10 @@ def _mapped(schema: dict[str, Any], change: Callable[[dict[str, Any]], dict[str,
 
 
 def _reduced(schema: dict[str, Any], limit: int) -> dict[str, Any]:
-    schema = _without_texts(schema, KEEP_TEXTS_TO)
-    if size(schema) > limit:
-        schema = flattened(schema)
+    for change in (_without_deep_texts, _with_short_texts, flattened):
+        schema = change(schema)
+        if size(schema) <= limit:
+            break
     if (bytes_left := size(schema)) > MAX_BYTES:
         raise LeaveOut(
             f"Its arguments take a schema of {bytes_left // 1024:,} KB even when shortened, which no client "
@@ -196,6 +199,18 @@ def _reduced(schema: dict[str, Any], limit: int) -> dict[str, Any]:
 def flattened(schema: dict[str, Any]) -> dict[str, Any]:
     """The first levels alone, for a schema that is too much as a whole."""
     return _shallow({keyword: value for keyword, value in schema.items() if keyword != "$defs"}, KEEP_LEVELS)
+
+
+def _with_short_texts(schema: dict[str, Any]) -> dict[str, Any]:
+    result = _mapped(schema, _with_short_texts)
+    result.pop("examples", None)
+    if "description" in result:
+        result["description"] = shorten(result["description"], SHORT_TEXT)
+    return result
+
+
+def _without_deep_texts(schema: dict[str, Any]) -> dict[str, Any]:
+    return _without_texts(schema, KEEP_TEXTS_TO)
 
 
 def _without_texts(schema: dict[str, Any], levels: int) -> dict[str, Any]:

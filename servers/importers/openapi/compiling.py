@@ -1,9 +1,8 @@
-"""Making sure that every schema of an import is one that the data plane takes, without checking parts over again."""
+"""Making sure that every schema of an import is one that the data plane takes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -13,24 +12,21 @@ from servers.importers.openapi.closures import flattened
 from servers.importers.openapi.findings import LeaveOut
 from servers.schemas import compile_schema
 
-# Only with these can parts that are fine alone be too much together: their costs multiply or are limited in number.
+# Conversion lets only sound keywords through. What can still be refused is what multiplies, what is limited in
+# number, and sheer size; compiling the thousands of schemas that hold none of it takes most of an import's time.
 _COSTLY = re.compile(
     rb'"(allOf|anyOf|oneOf|not|if|pattern|patternProperties|dependentSchemas|contains|propertyNames|unevaluated\w+)":'
 )
+_SMALL = 48 * 1024
 
 
-def check_alone(schema: dict[str, Any], uses: Iterable[str]) -> None:
-    """Check a schema without those it refers to. Raises `LeaveOut`."""
-    _check({**schema, "$defs": {name: {} for name in uses}})
-
-
-def usable(schema: dict[str, Any], root: dict[str, Any], uses: Iterable[str]) -> dict[str, Any]:
-    """`schema`, made of `root` and checked definitions; its first levels alone when it costs too much to check.
+def usable(schema: dict[str, Any]) -> dict[str, Any]:
+    """`schema`, or its first levels alone when it costs too much to check.
 
     Raises `LeaveOut` when even they are refused.
     """
-    check_alone(root, uses)
-    if not _COSTLY.search(msgspec.json.encode(schema)):
+    encoded = msgspec.json.encode(schema)
+    if len(encoded) <= _SMALL and not _COSTLY.search(encoded):
         return schema
     try:
         _check(schema)

@@ -19,6 +19,8 @@ from servers.schemas import compile_schema
 MAX_DESCRIPTION = 1_000  # characters; of one property
 MAX_EXAMPLE = 400  # characters of JSON
 MAX_PATTERN = 2_000
+MAX_CHOICES = 2_000  # of an enum; more are no help to anyone who has to choose
+MAX_VALUE_LEVELS = 5
 
 SCHEMA_MAPS = ("properties", "patternProperties", "dependentSchemas")
 SCHEMA_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
@@ -104,8 +106,20 @@ def _pattern(value: object) -> object:
     return value if isinstance(value, str) and is_linear_pattern(value) else _DROP
 
 
+def _is_shallow(value: object, levels: int = MAX_VALUE_LEVELS) -> bool:
+    """Schemas may not be nested deep, and neither may the values in them."""
+    if isinstance(value, dict | list):
+        parts = value.values() if isinstance(value, dict) else value
+        return levels > 0 and all(_is_shallow(part, levels - 1) for part in parts)
+    return True
+
+
+def _shallow(value: object) -> object:
+    return value if _is_shallow(value) else _DROP
+
+
 def _small(value: object) -> object:
-    return value if len(json.dumps(value)) <= MAX_EXAMPLE else _DROP
+    return value if _is_shallow(value) and len(json.dumps(value)) <= MAX_EXAMPLE else _DROP
 
 
 def _examples(value: object) -> object:
@@ -117,7 +131,7 @@ def _examples(value: object) -> object:
 
 def _enum(value: object) -> object:
     """Each value once; `1` and `true` are different values."""
-    if not isinstance(value, list):
+    if not isinstance(value, list) or len(value) > MAX_CHOICES or not _is_shallow(value):
         return _DROP
     return list({json.dumps(choice, sort_keys=True): choice for choice in value}.values()) or _DROP
 
@@ -143,7 +157,7 @@ _READERS: dict[str, Callable[[object], object]] = {
     "format": _text,
     "contentEncoding": _text,
     "contentMediaType": _text,
-    "const": lambda value: value,
+    "const": _shallow,
     "enum": _enum,
     "multipleOf": _positive,
     "maximum": _number,

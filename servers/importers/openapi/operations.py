@@ -153,9 +153,8 @@ def _body(site: Site, arguments: Arguments, workshop: Workshop) -> dict[str, Any
 
 
 def _input_schema(arguments: Arguments, workshop: Workshop, key: str) -> dict[str, Any]:
-    root = arguments.schema()
-    whole = workshop.inputs.whole(root, arguments.uses, limit=workshop.input_limit)
-    schema = usable(whole.schema, root, arguments.uses)
+    whole = workshop.inputs.whole(arguments.schema(), arguments.uses, limit=workshop.input_limit)
+    schema = usable(whole.schema)
     if whole.was_cut or schema is not whole.schema:
         workshop.findings.count(
             "parts of large schemas",

@@ -104,7 +104,7 @@ def _schema(
         root = _root(first, conversion, references)
         whole = outputs.complete(root, conversion.uses, limit=limit)
         if whole is not None:
-            whole = usable(whole, root, conversion.uses)
+            whole = usable(whole)
     except LeaveOut as error:
         findings.count(_SCHEMA, str(error), name)
         return None

@@ -6,7 +6,6 @@ from collections import Counter
 from typing import Any
 
 from servers.importers.openapi.closures import Definition, Whole, close, complete, size
-from servers.importers.openapi.compiling import check_alone
 from servers.importers.openapi.conversion import Conversion, Direction
 from servers.importers.openapi.findings import LeaveOut
 from servers.importers.openapi.naming import Names, cleaned, numbered
@@ -55,7 +54,6 @@ class Schemas:
         conversion = self.conversion(pointer)
         try:
             schema = conversion.convert(self._references.find(pointer).value)
-            check_alone(schema, conversion.uses)
         except LeaveOut as error:
             return error
         return Definition(name, schema, conversion.uses, size(schema))

@@ -1,5 +1,1 @@
-"""The http runtime: a tool is a request template."""
-
-from servers.runtimes.http.tool import HttpTool, PreparedRequest, UnreadyTool, compile_tool, preview
-
-__all__ = ["HttpTool", "PreparedRequest", "UnreadyTool", "compile_tool", "preview"]
+"""The http runtime: a tool is a request template. `tool.py` is its face; the rest is how a request is encoded."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass
+from collections.abc import Awaitable
 
 import aiohttp
+import msgspec
 from multidict import CIMultiDictProxy
 
 from servers.runtimes.breaker import Verdict
@@ -31,8 +32,7 @@ class CallFailed(Exception):
         self.sentence = sentence
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     status: int
     headers: CIMultiDictProxy[str]
     body: bytes
@@ -103,8 +103,8 @@ async def _sent(upstream: Upstream, visit: Visit, method: str, request: Request)
     return await _send(upstream.session, method, request)
 
 
-async def _send(session: aiohttp.ClientSession, method: str, request: Request) -> aiohttp.ClientResponse:
-    return await session.request(
+def _send(session: aiohttp.ClientSession, method: str, request: Request) -> Awaitable[aiohttp.ClientResponse]:
+    return session.request(
         method,
         request.url,
         headers=request.headers,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -49,8 +49,7 @@ _RESERVED_HEADERS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     url: URL
     headers: CIMultiDict[str]
     body: bytes | None

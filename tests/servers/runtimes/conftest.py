@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from mooring.egress import Guard, session
+from mooring.egress.guard import Guard
+from mooring.egress.session import session
 from servers.runtimes.base import Outcome, ToolCall
-from servers.runtimes.http import compile_tool
+from servers.runtimes.http.tool import compile_tool
 from servers.runtimes.upstreams import Upstreams
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

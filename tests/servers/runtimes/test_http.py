@@ -15,11 +15,12 @@ from urllib.parse import quote, quote_plus
 import pytest
 from aiohttp import web
 
-from mooring.egress import Guard, session
+from mooring.egress.guard import Guard
+from mooring.egress.session import session
 from servers.runtimes.base import UNSET, Outcome, ToolCall
-from servers.runtimes.http import compile_tool
 from servers.runtimes.http.answers import picked
 from servers.runtimes.http.masking import HIDDEN, Mask
+from servers.runtimes.http.tool import compile_tool
 from servers.runtimes.upstreams import Upstreams
 
 if TYPE_CHECKING:

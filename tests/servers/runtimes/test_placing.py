@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from servers.runtimes.http import compile_tool, preview
+from servers.runtimes.http.tool import compile_tool, preview
 from servers.runtimes.upstreams import Upstreams
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from mooring.egress import Guard, session
+from mooring.egress.guard import Guard
+from mooring.egress.session import session
 from servers.runtimes.breaker import Breaker, Pass, Verdict
 from servers.runtimes.upstreams import Unavailable, Upstream, Upstreams
 

@@ -1,0 +1,163 @@
+"""A stage for the dashboard: one server with everything on it, and the addresses of all pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from django.test import Client
+
+    from tests.conftest import World
+
+EVIL = "<script>alert(1)</script><b onload=x>&\"'"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """`base` is the organisation's address and `server` the server's; the rest are ids."""
+
+    world: World
+    base: str
+    server: str
+    server_id: str
+    tool: str
+    resource: str
+    template: str
+    prompt: str
+    key: str
+    imported: str
+
+    @property
+    def here(self) -> str:
+        return f"{self.base}servers/{self.server}/"
+
+
+DOCUMENT = """{"openapi": "3.1.0", "info": {"title": "Pets", "version": "1"},
+ "servers": [{"url": "https://pets.example.com"}],
+ "paths": {"/pets": {"get": {"operationId": "list_pets", "summary": "All pets", "responses": {}},
+                     "post": {"operationId": "add_pet", "responses": {}}},
+           "/pets/{id}": {"get": {"operationId": "get_pet", "responses": {},
+             "parameters": [{"in": "path", "name": "id", "required": true, "schema": {"type": "string"}}]}}}}"""
+
+
+@pytest.fixture
+def stage(world: World) -> Stage:
+    from mooring.scope import tenant_scope
+    from servers.services import (
+        create_server,
+        publish,
+        save_prompt,
+        save_resource,
+        save_template,
+        save_tool,
+        start_import,
+        update_server,
+    )
+    from tenants.services import create_key
+
+    actor = world.actor
+    with tenant_scope(world.acme.id):
+        server = create_server(world.acme, slug="sky", title=f"Sky {EVIL}", description=EVIL, actor=actor)
+        update_server(server, actor=actor, variables={"base": {"default": "https://api.example.com"}})
+        tool = save_tool(server, actor=actor, tool=None, definition=tool_definition())
+        resource = save_resource(
+            server, actor=actor, row=None, definition={"name": "Hours", "uri": "sky://hours", "text": EVIL}
+        )
+        template = save_template(
+            server,
+            actor=actor,
+            row=None,
+            definition={
+                "name": "city",
+                "uri_template": "sky://{city}",
+                "text": "{city}",
+                "description": EVIL,
+            },
+        )
+        prompt = save_prompt(
+            server,
+            actor=actor,
+            row=None,
+            definition={
+                "name": "plan",
+                "title": EVIL,
+                "arguments": [{"name": "city", "required": True, "completions": ["Oslo", "Rome, Italy"]}],
+                "messages": [{"role": "user", "text": "Plan a day in {city}."}],
+            },
+        )
+        publish(server, actor=actor, notes=EVIL)
+        key = create_key(world.acme, name=EVIL[:100], user=world.alice, actor=actor).row
+        imported = start_import(world.acme, actor=actor, name=f"pets {EVIL}", document=DOCUMENT, url=None)
+    return Stage(
+        world,
+        f"/app/{world.acme.slug}/",
+        "sky",
+        str(server.id),
+        str(tool.id),
+        str(resource.id),
+        str(template.id),
+        str(prompt.id),
+        str(key.id),
+        str(imported.id),
+    )
+
+
+def tool_definition() -> dict[str, object]:
+    """Every part of a request template that the form knows."""
+    return {
+        "name": "get_sky",
+        "title": EVIL,
+        "description": EVIL,
+        "input_schema": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "description": EVIL}, "days": {"type": "integer"}},
+            "required": ["city"],
+        },
+        "output_schema": {"type": "object"},
+        "annotations": {"readOnlyHint": True, "destructiveHint": False, "x-own": 1},
+        "http": {
+            "method": "POST",
+            "url": "{base}/v1/{city}",
+            "parameters": [
+                {"in": "path", "name": "city", "argument": "city"},
+                {"in": "query", "name": "d", "argument": "days", "style": "form", "explode": False},
+            ],
+            "constants": [{"in": "header", "name": "Authorization", "value": "Bearer {secret:token}"}],
+            "basic_auth": {"username": "{secret:user}", "password": "{secret:pass}"},
+            "body": {
+                "content_type": "application/x-www-form-urlencoded",
+                "fields": {"how long": "days"},
+                "required": True,
+            },
+            "response": {"as": "json", "pick": "/data"},
+            "timeout_seconds": 5,
+        },
+    }
+
+
+@pytest.fixture
+def alice(stage: Stage, client_of: Callable[..., Client]) -> Iterator[Client]:
+    """The owner's browser."""
+    yield client_of(stage.world.alice)
+
+
+@pytest.fixture
+def run_import(stage: Stage) -> Callable[[], None]:
+    """Does what a worker would do with the stage's import."""
+
+    def run() -> None:
+        from mooring import jobs
+        from mooring.scope import tenant_scope
+        from servers import tasks
+        from servers.models import Import
+
+        assert tasks  # registers the kinds of work
+        with tenant_scope(stage.world.acme.id):
+            job = Import.objects.filter(id=stage.imported).values_list("job_id", flat=True)[0]
+        jobs.run(job)
+
+    return run
