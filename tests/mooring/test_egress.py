@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from mooring.egress.fetch import fetch
 from mooring.egress.guard import Guard, check_url, is_public
 from mooring.egress.session import Unreachable, session, tls
 from mooring.errors import InvalidInput, UpstreamFailed
