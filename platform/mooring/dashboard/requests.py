@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django_htmx.middleware import HtmxDetails
 
 from mooring.accounts.models import User
@@ -18,6 +18,11 @@ class PageRequest(HttpRequest):
     user: User
     htmx: HtmxDetails
     access: Access
+
+
+def posted(request: HttpRequest) -> QueryDict | None:
+    """What a form is bound to: the fields that were sent, be they none, or None when the page is only looked at."""
+    return request.POST if request.method == "POST" else None
 
 
 def address_of(request: HttpRequest) -> str:

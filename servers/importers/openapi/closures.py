@@ -11,7 +11,7 @@ import msgspec
 
 from servers.importers.openapi.conversion import ANYTHING
 from servers.importers.openapi.findings import LeaveOut
-from servers.importers.openapi.keywords import ANNOTATIONS, SCHEMA_LISTS, SCHEMA_MAPS, SCHEMAS
+from servers.importers.openapi.keywords import ANNOTATIONS, APPLICATORS, SCHEMA_LISTS, SCHEMAS
 from servers.importers.openapi.reading import shorten
 
 MAX_REFERENCES = 6  # steps from reference to reference; what lies deeper is cut
@@ -22,7 +22,7 @@ SHORT_TEXT = 100  # characters of a description, when that is not enough
 KEEP_LEVELS = 4  # levels that stay at all when it is still too large
 MAX_BYTES = 128 * 1024  # of one schema, after all shortening
 MAX_LEVELS = 50  # of JSON; schemas and manifests may not be much deeper
-_HOLDERS = frozenset({*SCHEMA_MAPS, *SCHEMA_LISTS, *SCHEMAS, "$defs"})
+_HOLDERS = APPLICATORS | {"$defs"}
 _STUB_BYTES = 40  # what a cut part takes wherever it is referred to
 PREFIX = "#/$defs/"
 

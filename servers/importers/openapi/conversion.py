@@ -10,6 +10,7 @@ from typing import Any, Literal
 from servers.importers.openapi.findings import LeaveOut
 from servers.importers.openapi.keywords import (
     ANNOTATIONS,
+    APPLICATORS,
     SCHEMA_LISTS,
     SCHEMA_MAPS,
     SCHEMAS,
@@ -114,19 +115,24 @@ class Conversion:
         result: dict[str, Any] = {}
         if (kind := types(schema.get("type"))) is not None:
             result["type"] = kind
-        for keyword in SCHEMA_MAPS:
-            if isinstance(schema.get(keyword), dict):
-                result |= self._map(keyword, schema[keyword], hidden, depth)
-        for keyword in SCHEMA_LISTS:
-            if branches := sequence(schema.get(keyword)):
-                inner = hidden if keyword == "allOf" else frozenset()
-                result[keyword] = [self.convert(part, hidden=inner, depth=depth + 1) for part in branches]
-        for keyword in SCHEMAS:
-            if isinstance(schema.get(keyword), dict | bool):
-                result |= self._single(keyword, schema[keyword], depth)
-        if tuple_items := sequence(schema.get("items")):  # the spelling before 2020-12
-            result["prefixItems"] = [self.convert(part, depth=depth + 1) for part in tuple_items]
+        for keyword, value in schema.items():
+            if keyword not in APPLICATORS:
+                continue
+            if isinstance(value, dict) and keyword in SCHEMA_MAPS:
+                result |= self._map(keyword, value, hidden, depth)
+            elif isinstance(value, list) and value:
+                result |= self._list(keyword, value, hidden, depth)
+            elif isinstance(value, dict | bool) and keyword in SCHEMAS:
+                result |= self._single(keyword, value, depth)
         return result
+
+    def _list(self, keyword: str, branches: list[Any], hidden: frozenset[str], depth: int) -> dict[str, Any]:
+        if keyword == "items":
+            keyword = "prefixItems"  # the spelling before 2020-12
+        if keyword not in SCHEMA_LISTS:
+            return {}
+        inner = hidden if keyword == "allOf" else frozenset()
+        return {keyword: [self.convert(part, hidden=inner, depth=depth + 1) for part in branches]}
 
     def _map(self, keyword: str, parts: dict[str, Any], hidden: frozenset[str], depth: int) -> dict[str, Any]:
         if keyword == "properties":

@@ -28,6 +28,7 @@ SCHEMAS = (
     "items", "contains", "additionalProperties", "unevaluatedProperties", "unevaluatedItems",
     "propertyNames", "not", "if", "then", "else",
 )  # fmt: skip
+APPLICATORS = frozenset({*SCHEMA_MAPS, *SCHEMA_LISTS, *SCHEMAS})
 ANNOTATIONS = frozenset({"title", "description", "default", "deprecated", "examples"})
 _TYPES = ("null", "boolean", "object", "array", "number", "integer", "string")
 # Names that other languages have for the same types.

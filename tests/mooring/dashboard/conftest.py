@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -124,7 +126,7 @@ def tool_definition() -> dict[str, object]:
             "url": "{base}/v1/{city}",
             "parameters": [
                 {"in": "path", "name": "city", "argument": "city"},
-                {"in": "query", "name": "d", "argument": "days", "style": "form", "explode": False},
+                {"in": "query", "name": "d", "argument": "days", "style": "spaceDelimited", "explode": True},
             ],
             "constants": [{"in": "header", "name": "Authorization", "value": "Bearer {secret:token}"}],
             "basic_auth": {"username": "{secret:user}", "password": "{secret:pass}"},
@@ -140,9 +142,9 @@ def tool_definition() -> dict[str, object]:
 
 
 @pytest.fixture
-def alice(stage: Stage, client_of: Callable[..., Client]) -> Iterator[Client]:
+def alice(stage: Stage, client_of: Callable[..., Client]) -> Client:
     """The owner's browser."""
-    yield client_of(stage.world.alice)
+    return client_of(stage.world.alice)
 
 
 @pytest.fixture
@@ -161,3 +163,55 @@ def run_import(stage: Stage) -> Callable[[], None]:
         jobs.run(job)
 
     return run
+
+
+def fields_of(text: str) -> dict[str, Any]:
+    """What a browser would send of the form in the page's content, unchanged."""
+    form = _Form()
+    form.feed(text)
+    return form.found
+
+
+class _Form(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[str, Any] = {}
+        self.textarea = self.select = ""
+        self.inside = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.inside = self.inside or tag == "main"
+        at = {name: value or "" for name, value in attrs}
+        if self.inside and tag in {"input", "textarea", "select", "option"}:
+            getattr(self, f"_{tag}")(at)
+
+    def _input(self, at: dict[str, str]) -> None:
+        kind = at.get("type", "text")
+        if "name" in at and (kind not in {"checkbox", "radio", "file"} or "checked" in at):
+            self.found[at["name"]] = at.get("value", "on" if kind == "checkbox" else "")
+
+    def _textarea(self, at: dict[str, str]) -> None:
+        if "name" in at:
+            self.textarea, self.found[at["name"]] = at["name"], ""
+
+    def _select(self, at: dict[str, str]) -> None:
+        self.select = at["name"]
+
+    def _option(self, at: dict[str, str]) -> None:
+        if self.select and ("selected" in at or self.select not in self.found):
+            self.found[self.select] = at.get("value", "")
+
+    def handle_data(self, data: str) -> None:
+        if self.textarea:
+            # HTML drops the first line end after <textarea>.
+            before = self.found[self.textarea]
+            self.found[self.textarea] = before + (data if before else data.removeprefix("\n"))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.textarea = "" if tag == "textarea" else self.textarea
+        self.select = "" if tag == "select" else self.select
+
+
+def errors_of(answer: Any) -> list[str]:
+    """What the forms of a page complain about."""
+    return re.findall(r"errorlist.*?</ul>", answer.content.decode(), re.DOTALL)

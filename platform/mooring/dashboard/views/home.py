@@ -14,7 +14,7 @@ from mooring.dashboard.forms.organisation import RenameForm, SlugForm
 from mooring.dashboard.forms.problems import attempt
 from mooring.dashboard.gate import signed_in, tenant_page
 from mooring.dashboard.pages import page_of, show, status_of
-from mooring.dashboard.requests import PageRequest, address_of
+from mooring.dashboard.requests import PageRequest, address_of, posted
 from mooring.dashboard.standing import standings
 from servers.access import calls, list_servers
 from tenants.access import Access, actor_of, list_keys, list_members, tenants_of
@@ -40,7 +40,7 @@ def choose(request: PageRequest) -> HttpResponse:
 
 @signed_in
 def new_organisation(request: PageRequest) -> HttpResponse:
-    form = SlugForm(request.POST or None)
+    form = SlugForm(posted(request))
     if request.method == "POST" and form.is_valid():
         data, actor = form.cleaned_data, actor_of(request.user, address_of(request))
         made = attempt(
@@ -128,7 +128,7 @@ def _steps(access: Access, *, has_calls: bool) -> list[Step]:
 
 @tenant_page()
 def settings(request: PageRequest, access: Access) -> HttpResponse:
-    form = RenameForm(request.POST or None, initial={"name": access.tenant.name})
+    form = RenameForm(posted(request), initial={"name": access.tenant.name})
     if request.method == "POST":
         access.require("tenant:write")
         if form.is_valid():

@@ -13,7 +13,7 @@ from mooring.dashboard.forms.problems import attempt
 from mooring.dashboard.forms.servers import ApplyForm
 from mooring.dashboard.gate import tenant_page
 from mooring.dashboard.pages import show, status_of
-from mooring.dashboard.requests import PageRequest
+from mooring.dashboard.requests import PageRequest, posted
 from servers.access import get_import, get_server, list_servers
 from servers.models import Import, Server
 from servers.services import apply_import
@@ -41,7 +41,7 @@ def _choose(request: PageRequest, access: Access, found: Import, context: dict[s
     operations, manifest = found.result.get("operations", []), found.result.get("manifest", {})
     title = manifest.get("server", {}).get("title", "")
     form = ApplyForm(
-        request.POST or None,
+        posted(request),
         servers=list_servers(access)[:500],
         initial={"name": title, "slug": proposed_slug(title)},
     )

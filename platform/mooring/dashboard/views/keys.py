@@ -14,7 +14,7 @@ from mooring.dashboard.forms.organisation import KeyForm
 from mooring.dashboard.forms.problems import attempt
 from mooring.dashboard.gate import tenant_page
 from mooring.dashboard.pages import page_of, show, status_of
-from mooring.dashboard.requests import PageRequest
+from mooring.dashboard.requests import PageRequest, posted
 from servers.access import list_servers
 from tenants.access import Access, get_key, list_keys
 from tenants.services import create_key, revoke_key
@@ -32,7 +32,7 @@ def index(request: PageRequest, access: Access) -> HttpResponse:
 @tenant_page("keys:write")
 def new(request: PageRequest, access: Access) -> HttpResponse:
     servers = list(list_servers(access)[:500])
-    form = KeyForm(request.POST or None, servers=servers, allowed=access.permissions)
+    form = KeyForm(posted(request), servers=servers, allowed=access.permissions)
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
         issued = attempt(

@@ -10,7 +10,7 @@ from mooring.dashboard.forms.arguments import ArgumentsForm
 from mooring.dashboard.gate import signed_in, tenant_page
 from mooring.dashboard.pages import show, status_of
 from mooring.dashboard.playground_client import call
-from mooring.dashboard.requests import PageRequest, address_of
+from mooring.dashboard.requests import PageRequest, address_of, posted
 from mooring.dashboard.views.servers import server_context
 from servers.access import get_server, get_tool
 from servers.models import Server, Tool
@@ -40,7 +40,7 @@ def run(request: PageRequest, tenant: str, server: str) -> HttpResponse:
         request.access = access
         found = get_server(access, server, "servers:test")
         tool = get_tool(access, found, request.POST.get("tool", ""), "servers:test")
-        form = ArgumentsForm(tool.input_schema, request.POST or None)
+        form = ArgumentsForm(tool.input_schema, posted(request))
     answer = (
         call(request, found, tool, form.arguments()) if request.method == "POST" and form.is_valid() else None
     )

@@ -20,7 +20,7 @@ from mooring.dashboard.forms.servers import (
 )
 from mooring.dashboard.gate import tenant_page
 from mooring.dashboard.pages import page_of, show, status_of
-from mooring.dashboard.requests import PageRequest
+from mooring.dashboard.requests import PageRequest, posted
 from mooring.dashboard.standing import live_version, standing_of, standings
 from servers import manifests
 from servers.access import calls, get_server, list_servers
@@ -39,6 +39,9 @@ from servers.services import (
     update_server,
 )
 from tenants.access import Access
+
+# Two forms stand on the page of secrets, and both have a name.
+_VARIABLE_ID = "variable_%s"
 
 
 @tenant_page("servers:read")
@@ -71,7 +74,7 @@ def new(request: PageRequest, access: Access) -> HttpResponse:
 
 @tenant_page("servers:write")
 def new_from_openapi(request: PageRequest, access: Access) -> HttpResponse:
-    form = DocumentForm(request.POST or None, request.FILES or None)
+    form = DocumentForm(posted(request), request.FILES or None)
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
         started = attempt(
@@ -94,7 +97,7 @@ def new_from_openapi(request: PageRequest, access: Access) -> HttpResponse:
 @tenant_page("servers:write")
 def new_empty(request: PageRequest, access: Access, way: str) -> HttpResponse:
     """An empty server, and then its first tool (`way` "tools") or resource ("content")."""
-    form = ServerForm(request.POST or None)
+    form = ServerForm(posted(request))
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
         server = attempt(
@@ -124,7 +127,7 @@ def new_from_template(request: PageRequest, access: Access, template: str) -> Ht
     chosen = TEMPLATES.get(template)
     if chosen is None:
         return redirect("dashboard:new_server", access.tenant.slug)
-    form = SlugForm(request.POST or None, initial={"name": chosen.title, "slug": template})
+    form = SlugForm(posted(request), initial={"name": chosen.title, "slug": template})
     form.fields["name"].disabled = True
     if request.method == "POST" and form.is_valid():
         slug = form.cleaned_data["slug"]
@@ -167,7 +170,7 @@ def server_context(server: Server, tab: str) -> dict[str, object]:
 def describe(request: PageRequest, access: Access, server: str) -> HttpResponse:
     found = get_server(access, server)
     names = ("title", "description", "instructions", "is_public")
-    form = DescribeForm(request.POST or None, initial={name: getattr(found, name) for name in names})
+    form = DescribeForm(posted(request), initial={name: getattr(found, name) for name in names})
     if request.method == "POST":
         access.require("servers:write")
         if form.is_valid() and attempt(form, lambda: _updated(found, access, form.cleaned_data)):
@@ -199,13 +202,13 @@ def delete(request: PageRequest, access: Access, server: str) -> HttpResponse:
 @tenant_page("servers:read")
 def secrets(request: PageRequest, access: Access, server: str) -> HttpResponse:
     found = get_server(access, server)
-    form = SecretForm(request.POST or None, initial={"name": request.GET.get("name", "")})
+    form = SecretForm(posted(request), initial={"name": request.GET.get("name", "")})
     if request.method == "POST":
         access.require("secrets:write")
         if form.is_valid() and attempt(form, lambda: _secret_set(found, access, form.cleaned_data)):
             messages.success(request, f"The secret {form.cleaned_data['name']} is set.")
             return redirect("dashboard:secrets", access.tenant.slug, found.slug)
-    return _secrets_page(request, found, form, VariableForm())
+    return _secrets_page(request, found, form, VariableForm(auto_id=_VARIABLE_ID))
 
 
 def _secret_set(server: Server, access: Access, data: dict[str, str]) -> bool:
@@ -244,7 +247,7 @@ def remove_secret(request: PageRequest, access: Access, server: str) -> HttpResp
 def variables(request: PageRequest, access: Access, server: str) -> HttpResponse:
     """Add or change one variable of the draft, or take one out (`remove`)."""
     found = get_server(access, server, "servers:write")
-    form = VariableForm(request.POST)
+    form = VariableForm(request.POST, auto_id=_VARIABLE_ID)
     gone = request.POST.get("remove")
     if gone:
         kept = {name: part for name, part in found.variables.items() if name != gone}

@@ -14,7 +14,7 @@ from mooring.dashboard.forms.servers import ManifestForm, PublishForm
 from mooring.dashboard.gate import tenant_page
 from mooring.dashboard.manifest_text import read_manifest
 from mooring.dashboard.pages import page_of, show, status_of
-from mooring.dashboard.requests import PageRequest
+from mooring.dashboard.requests import PageRequest, posted
 from mooring.dashboard.standing import live_version
 from mooring.dashboard.views.servers import server_context
 from servers import manifests
@@ -38,7 +38,7 @@ def index(request: PageRequest, access: Access, server: str) -> HttpResponse:
     draft, newest = draft_manifest(found), _newest(found)
     highest = newest.number if newest else None
     proposed = manifests.propose_number(newest.manifest if newest else None, highest, draft)
-    form = PublishForm(request.POST or None, initial={"number": proposed})
+    form = PublishForm(posted(request), initial={"number": proposed})
     if request.method == "POST":
         access.require("servers:publish")
         if form.is_valid():
@@ -116,7 +116,7 @@ def _file(manifest: dict[str, Any], name: str, kind: str) -> HttpResponse:
 @tenant_page("servers:write")
 def import_manifest(request: PageRequest, access: Access, server: str) -> HttpResponse:
     found = get_server(access, server, "servers:write")
-    form = ManifestForm(request.POST or None, request.FILES or None)
+    form = ManifestForm(posted(request), request.FILES or None)
     if (
         request.method == "POST"
         and form.is_valid()
