@@ -8,14 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 # Names that are counted at a time; a flood of strangers must not grow the table without end.
 MAX_NAMES = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(NamedTuple):
     """At most `per_minute` calls under `name`; a burst of a tenth of that is admitted at once."""
 
     name: str

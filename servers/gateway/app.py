@@ -54,13 +54,13 @@ class Gateway:
         self.plane: Plane | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        metrics.active.inc()
+        metrics.active.number += 1
         try:
             await self._serve(scope, receive, send)
         except Disconnected:
             pass  # nobody is left to answer
         finally:
-            metrics.active.dec()
+            metrics.active.number -= 1
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]

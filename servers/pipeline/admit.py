@@ -21,19 +21,14 @@ async def admit(
         raise Unavailable(
             "Calls cannot be recorded at the moment, so none are taken.", code="journal_unavailable"
         )
-    limits = endpoint.facts.limits
-    tenant = endpoint.facts.tenant.hex
-    caller = principal.id or principal.user
-    refused = await quotas.admit(
-        (
-            Rate(f"tenant:{tenant}", limits.calls_per_minute),
-            Rate(f"{principal.kind}:{tenant}:{caller}", limits.calls_per_minute_per_key),
-        ),
-        slot=tenant,
-        slots=limits.concurrent_calls,
+    facts = endpoint.facts
+    limits, whole = facts.limits, facts.rate
+    caller = Rate(
+        f"{whole.name}:{principal.kind}:{principal.id or principal.user}", limits.calls_per_minute_per_key
     )
+    refused = await quotas.admit((whole, caller), slot=whole.name, slots=limits.concurrent_calls)
     if refused is None:
-        return tenant
+        return whole.name
     if refused.name == "concurrency":
         raise RateLimited(
             f"{refused.limit} calls of this organisation run already. Try again when one has ended.",
@@ -41,7 +36,7 @@ async def admit(
             code="too_many_running",
             limit=refused.limit,
         )
-    whose = "This organisation" if refused.name.startswith("tenant:") else "This key"
+    whose = "This organisation" if refused.name == whole.name else "This key"
     raise RateLimited(
         f"{whose} may make {refused.limit} calls a minute.",
         retry_after=refused.retry_after,

@@ -20,6 +20,7 @@ from servers.pipeline.snapshot import Material
 from tenants import changes
 from tenants.access import key_permissions
 from tenants.models import ApiKey, Membership, Tenant
+from tenants.quotas import Rate
 
 T = TypeVar("T")
 LIVE, DRAFT = "live", "draft"
@@ -50,6 +51,7 @@ class ServerFacts:
     slug: str
     is_public: bool
     limits: Limits
+    rate: Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,8 @@ def server_facts(tenant_slug: str, slug: str) -> ServerFacts | None:
         return None
     plan = server.tenant.plan
     limits = Limits(*(getattr(plan, name) for name in Limits._fields))
-    return ServerFacts(server.id, server.tenant_id, tenant_slug, slug, server.is_public, limits)
+    rate = Rate(f"tenant:{server.tenant_id.hex}", limits.calls_per_minute)
+    return ServerFacts(server.id, server.tenant_id, tenant_slug, slug, server.is_public, limits, rate)
 
 
 def material(facts: ServerFacts, selector: str) -> Material | None:

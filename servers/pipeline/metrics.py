@@ -9,8 +9,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 
-from prometheus_client import REGISTRY, Counter, Gauge
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client import REGISTRY, Counter
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from servers.protocol import handshake, modern
@@ -41,12 +41,18 @@ class Durations:
             yield bound, running
 
 
+class Active:
+    """Requests being worked on at the moment."""
+
+    number = 0
+
+
+active = Active()
 authenticating, admitting, running, recording = Durations(), Durations(), Durations(), Durations()
 _stages = {"authenticate": authenticating, "admit": admitting, "run": running, "record": recording}
 _durations = {method: Durations() for method in (*sorted(_METHODS), OTHER)}
 _requests = {(method, status): 0 for method in _durations for status in ("ok", "error", "refused")}
 
-active = Gauge("mcp_active_connections", "Requests being worked on")
 refusals = Counter("mcp_refusals", "Requests refused before a server was reached", ["code"])
 unlogged = Counter("mcp_unlogged_calls", "Answered calls whose record could not be written")
 
@@ -58,7 +64,8 @@ def count(method: str, status: str, seconds: float) -> None:
 
 
 class _Calls(Collector):
-    def collect(self) -> Iterable[CounterMetricFamily | HistogramMetricFamily]:
+    def collect(self) -> Iterable[Metric]:
+        yield GaugeMetricFamily("mcp_active_connections", "Requests being worked on", value=active.number)
         requests = CounterMetricFamily(
             "mcp_requests", "JSON-RPC requests and notifications", labels=["method", "status"]
         )

@@ -13,6 +13,7 @@ from servers.models import Channel, Server, Tool, Version
 from servers.services import draft_manifest, missing_secrets
 
 LIVE = "live"
+_SECTIONS = ("tools", "resources", "resource_templates", "prompts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Standing:
     has_changes: bool
     missing: tuple[str, ...] = ()
     tools: int = 0
+    is_empty: bool = False
 
     @property
     def word(self) -> str:
@@ -42,9 +44,14 @@ def live_version(server: Server) -> Version | None:
 
 def standing_of(server: Server) -> Standing:
     """Exact: the draft's digest is compared with the live version's."""
-    live = live_version(server)
-    changed = live is None or manifests.digest(draft_manifest(server)) != live.digest
-    return Standing(live, changed, tuple(missing_secrets(server)), Tool.objects.filter(server=server).count())
+    live, draft = live_version(server), draft_manifest(server)
+    return Standing(
+        live,
+        has_changes=live is None or manifests.digest(draft) != live.digest,
+        missing=tuple(missing_secrets(server)),
+        tools=len(draft.get("tools", [])),
+        is_empty=not any(draft.get(section) for section in _SECTIONS),
+    )
 
 
 def standings(servers: Iterable[Server]) -> dict[UUID, Standing]:

@@ -117,6 +117,29 @@ def test_strangers_are_sent_to_sign_in_and_back(stage: Stage, client: Client) ->
     assert answer["Location"] == f"/accounts/login/?next={stage.base}keys/"
 
 
+def test_viewers_are_offered_nothing_they_may_not_do(stage: Stage, client_of: Callable[..., Client]) -> None:
+    bob = client_of(stage.world.bob)
+    pages = [
+        "",
+        "servers/",
+        "servers/sky/",
+        "servers/sky/tools/",
+        "servers/sky/versions/",
+        "servers/sky/secrets/",
+    ]
+    text = "".join(bob.get(stage.base + page).content.decode() for page in pages)
+    for offer in (
+        "New server",
+        "New HTTP tool",
+        "Publish…",
+        "Disable<",
+        "Set the secret",
+        "API keys<",
+        "Audit log<",
+    ):
+        assert offer not in text
+
+
 @pytest.mark.parametrize("method", ["settings/", "servers/sky/settings/", "servers/sky/versions/"])
 def test_viewers_see_the_form_but_may_not_send_it(
     stage: Stage, client_of: Callable[..., Client], method: str
