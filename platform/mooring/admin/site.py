@@ -65,7 +65,7 @@ class StaffAdmin(ModelAdmin):  # type: ignore[misc]  # unfold ships no types
     def log_addition(self, *_: object) -> None:
         """The audit log is the record of what staff do; Django's own would be a second one."""
 
-    log_change = log_deletion = log_addition
+    log_change = log_deletions = log_addition
 
 
 class ReadOnlyAdmin(StaffAdmin):

@@ -1,5 +1,8 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.core.checks import Tags, register
+
+from mooring.reporting import start_reporting
 
 
 class HealthConfig(AppConfig):
@@ -10,3 +13,5 @@ class HealthConfig(AppConfig):
 
         register(deployment.hosts, Tags.security, deploy=True)
         register(deployment.database_roles, Tags.security, deploy=True)
+        if settings.SENTRY_DSN:
+            start_reporting(settings.SENTRY_DSN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from mooring.scope import tenant_scope
 from servers import services
 from servers.models import Server
-from tenants.services import create_key, revoke_key
+from servers.pipeline.journal import Journal
+from tenants.models import Plan
+from tenants.services import change_plan, create_key, revoke_key
 from tests.conftest import World
 from tests.servers.conftest import META, MODERN, GatewayDriver, Reply
 
@@ -486,3 +489,40 @@ def test_large_answers_are_compressed_for_those_who_ask(
     assert len(reply.result["tools"]) == 90
     plain = gateway.modern(at, "tools/list", key=key, headers={"accept-encoding": "gzip;q=0"})
     assert "content-encoding" not in plain.headers
+
+
+def test_a_plan_limits_calls_and_says_when_to_come_back(
+    gateway: GatewayDriver, desk: str, key: str, world: World
+) -> None:
+    plan = Plan.objects.create(
+        name=f"tiny-{world.acme.slug}", calls_per_minute=20, calls_per_minute_per_key=10
+    )
+    with tenant_scope(world.acme.id):
+        change_plan(world.acme, plan=plan, actor=world.actor)
+    gateway.settle()
+    replies = [gateway.modern(desk, "tools/list", key=key) for _ in range(3)]
+    assert replies[0].status == 200
+    refused = replies[-1]
+    assert refused.status == 429
+    assert int(refused.headers["retry-after"]) >= 1
+    assert refused.headers["ratelimit"].startswith('"rate-limited";r=0;t=')
+    assert refused.error["data"]["class"] == "client"
+    assert refused.error["data"]["retryAfter"] >= 1
+    assert refused.json["id"] == 1
+
+
+def test_while_calls_cannot_be_recorded_none_are_taken(
+    gateway: GatewayDriver, desk: str, key: str, tmp_path: Path
+) -> None:
+    plane = gateway.app.plane
+    full, kept = Journal(tmp_path, reserve=1 << 62), plane.journal
+    plane.journal = full
+    try:
+        reply = gateway.modern(desk, "tools/list", key=key)
+    finally:
+        plane.journal = kept
+        full.close()
+    assert reply.status == 503
+    assert reply.error["data"]["code"] == "journal_unavailable"
+    assert full.appended == 1
+    assert gateway.modern(desk, "tools/list", key=key).status == 200
