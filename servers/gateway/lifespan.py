@@ -24,6 +24,7 @@ from tenants.quotas import LocalQuotas
 
 log = structlog.get_logger(__name__)
 POLL_SECONDS = 0.5
+TIDY_SECONDS = 60.0
 
 
 class Lifespan:
@@ -56,16 +57,23 @@ async def running_plane() -> AsyncIterator[Plane]:
     shipper.start()
     wakeups = Wakeups()
     await directory.catch_up()
-    poll = asyncio.create_task(_poll(directory, wakeups))
+    tasks = [asyncio.create_task(_poll(directory, wakeups)), asyncio.create_task(_tidy(upstreams))]
     try:
         yield Plane(directory, journal, LocalQuotas(), Sealer(settings.SECRET_KEY))
     finally:
-        poll.cancel()
+        for task in tasks:
+            task.cancel()
         await wakeups.close()
         await upstreams.close()
         await asyncio.to_thread(directory.close)
         await asyncio.to_thread(shipper.stop)
         journal.close()
+
+
+async def _tidy(upstreams: Upstreams) -> None:
+    while True:
+        await asyncio.sleep(TIDY_SECONDS)
+        await upstreams.close_idle()
 
 
 async def _poll(directory: Directory, wakeups: Wakeups) -> None:

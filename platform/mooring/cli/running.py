@@ -52,9 +52,8 @@ def serve(
     from mooring.cli.serving import DrainingServer, bound, configure  # needs uvloop and httptools
 
     listener = bound(host, settings.PORT)
-    # Collected files may not exist yet, for example where the embedded set-up serves from the sources.
-    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
     _prepare_database(migrate_first=migrate_first)
+    _prepare_static_files(are_served=not data_plane)
     grace = GRACE_EMBEDDED if settings.EMBEDDED else GRACE_PRODUCTION
     application = "mooring.asgi:data_plane" if data_plane else "mooring.asgi:application"
     server = DrainingServer(configure(application, grace=grace), drain=settings.DRAIN_SECONDS)
@@ -189,6 +188,17 @@ def _only_web_process(folder: Path) -> int | None:
             "or set REDIS_URL to run several."
         ) from None
     return lock
+
+
+def _prepare_static_files(*, are_served: bool) -> None:
+    """Embedded serves them from the sources; production from a folder that an image has filled, or we do now."""
+    from django.conf import settings
+    from django.core.management import call_command
+
+    # WhiteNoise warns about a folder that is not there.
+    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+    if are_served and not settings.EMBEDDED and not (settings.STATIC_ROOT / "staticfiles.json").exists():
+        call_command("collectstatic", interactive=False, verbosity=0)
 
 
 def _prepare_database(*, migrate_first: bool) -> None:

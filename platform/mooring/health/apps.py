@@ -11,6 +11,7 @@ class HealthConfig(AppConfig):
     def ready(self) -> None:
         from mooring.health import deployment  # settings are complete only now
 
+        register(deployment.egress, Tags.security)
         register(deployment.hosts, Tags.security, deploy=True)
         register(deployment.database_roles, Tags.security, deploy=True)
         if settings.SENTRY_DSN:

@@ -12,6 +12,7 @@ from django.core.checks import Warning as Caution
 from django.db import DatabaseError, connections
 
 from mooring import environment as env
+from mooring.egress.guard import Guard
 
 _LOCAL = {"localhost", "127.0.0.1", "[::1]"}
 
@@ -27,6 +28,17 @@ def hosts(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessag
     if not settings.SECURE and not _LOCAL & set(settings.ALLOWED_HOSTS):
         text = "MOORING_URL starts with http://. Keys and passwords would travel in the clear."
         return [Caution(text, hint="Put a proxy with TLS in front and use https://.", id="mooring.W001")]
+    return []
+
+
+def egress(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """A mistyped network is told at start, not by the first call that needs it."""
+    try:
+        Guard(allow=settings.EGRESS_ALLOW)
+    except ValueError as error:
+        return [
+            Error(f"MOORING_EGRESS_ALLOW: {error}. Write networks such as 10.0.0.0/8.", id="mooring.E007")
+        ]
     return []
 
 
