@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -189,6 +190,9 @@ EMAIL_BACKEND = (
     "django.core.mail.backends.smtp.EmailBackend" if EMAIL_HOST else "mooring.accounts.mail.DevelopmentInbox"
 )
 DEFAULT_FROM_EMAIL = env.text("MOORING_MAIL_FROM") or "Mooring <mooring@localhost>"
+
+# WhiteNoise hands out files as plain iterators, which Django remarks upon under ASGI; they are small.
+warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators")
 
 # ---- browser ---------------------------------------------------------------------------------------------
 STATIC_URL = "/static/"
