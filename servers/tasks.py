@@ -13,7 +13,7 @@ from mooring.egress.fetch import fetch
 from mooring.jobs import Progress, register
 from mooring.jobs.models import Job
 from mooring.scope import system_scope, tenant_scope
-from servers.models import IdempotencyKey
+from servers.models import IdempotencyKey, SessionState
 from servers.services import run_import
 from servers.services.imports import FETCH_SECONDS, MAX_BYTES, source_of
 from tenants.models import Change
@@ -43,4 +43,5 @@ def purge() -> None:
     with system_scope():
         answers, _ = IdempotencyKey.objects.filter(created_at__lt=now - IDEMPOTENCY_KEPT).delete()
         changes, _ = Change.objects.filter(created_at__lt=now - CHANGES_KEPT).delete()
-    _log.info("purged", idempotency_keys=answers, changes=changes)
+        sessions, _ = SessionState.objects.filter(expires_at__lt=now).delete()
+    _log.info("purged", idempotency_keys=answers, changes=changes, sessions=sessions)

@@ -74,7 +74,10 @@ class Gateway:
         call = Call(match[1], match[2], match[3] or "", headers, (scope.get("client") or ("",))[0])
         call.duplicated = duplicated
         if is_metadata:
-            return await _send_metadata(self.plane, call, send, scope["method"])
+            try:
+                return await _send_metadata(self.plane, call, send, scope["method"])
+            except MooringError as error:
+                return await _plain(send, error)
         if scope["method"] == "GET" and _wants_page(headers):
             where = f"/s/{call.tenant_slug}/{call.server_slug}".encode()
             return await send_answer(send, 303, b"", [(b"location", where)], kind=TEXT)
@@ -139,7 +142,8 @@ class _Exchange:
 
     def _note(self) -> None:
         call = self.call
-        if call.principal is None:
+        if not self.slot:
+            # What was not admitted is only counted: strangers must not fill the log at the speed of a socket.
             metrics.refusals.labels(call.code).inc()
             return
         began = time.perf_counter()
@@ -151,6 +155,7 @@ class _Exchange:
     async def _answer(self) -> tuple[int, bytes, list[Header]]:
         endpoint, principal = await self._enter()
         if self.verb == "DELETE":
+            await self._admit(endpoint, principal)
             return await dispatch.end(self.call, endpoint, principal, self.plane.directory, self.plane.sealer)
         if self.verb != "POST":
             raise refusals.NotAllowed("Send messages with POST.")
@@ -159,21 +164,23 @@ class _Exchange:
         self.call.request_bytes = len(self.body)
         envelope = self.call.envelope = envelopes.read(self.body)
         self.call.method = str(envelope.method)
+        await self._admit(endpoint, principal)
+        return await dispatch.answer(
+            self.call, envelope, endpoint, principal, self.plane.directory, self.plane.sealer, self.receive
+        )
+
+    async def _admit(self, endpoint: Endpoint, principal: Principal) -> None:
         began = time.perf_counter()
         self.slot = await admit(
             self.call, endpoint, principal, quotas=self.plane.quotas, journal=self.plane.journal
         )
         metrics.admitting.observe(time.perf_counter() - began)
-        return await dispatch.answer(
-            self.call, envelope, endpoint, principal, self.plane.directory, self.plane.sealer, self.receive
-        )
 
     async def _enter(self) -> tuple[Endpoint, Principal]:
         call, directory = self.call, self.plane.directory
         _check_origin(call.headers)
         key = (call.tenant_slug, call.server_slug)
-        kept = directory.endpoints.peek(key)
-        endpoint = kept[0] if kept is not None else await directory.endpoint(*key)
+        endpoint = directory.endpoints.peek(key) or await directory.endpoint(*key)
         principal = admit_principal(call, endpoint, await authenticate(call, directory))
         if endpoint is None:
             raise Unauthenticated("This endpoint needs a key.")  # admit_principal has raised already

@@ -111,8 +111,7 @@ async def _in_session(
 
 async def _snapshot(call: Call, endpoint: Endpoint, directory: Directory) -> Snapshot:
     selector = call.selector or LIVE
-    kept = endpoint.snapshots.peek(selector)
-    snapshot = kept[0] if kept is not None else await directory.snapshot(endpoint, selector)
+    snapshot = endpoint.snapshots.peek(selector) or await directory.snapshot(endpoint, selector)
     if snapshot is None:
         raise NotFound(_nothing_published(selector), code="version_not_found")
     call.snapshot = snapshot
@@ -146,10 +145,12 @@ async def _result(
         )
     if method == "resources/read":
         call.subject = str(params.get("uri", ""))
-        return answers.read_resource(params, snapshot, call.revision)
+        return answers.read_resource(
+            params, snapshot, call.revision, limit=endpoint.facts.limits.answer_bytes
+        )
     if method == "prompts/get":
         call.subject = str(params.get("name", ""))
-        return answers.get_prompt(params, snapshot)
+        return answers.get_prompt(params, snapshot, limit=endpoint.facts.limits.answer_bytes)
     if method == "completion/complete":
         return answers.completed(params, snapshot)
     return modern.discovered(snapshot.instructions)

@@ -8,10 +8,8 @@ from collections.abc import AsyncIterator
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError
 
 from mooring.egress.session import session
-from mooring.errors import MooringError
 from servers.gateway.app import Gateway, Plane
 from servers.gateway.request import Receive, Scope, Send
 from servers.gateway.wakeups import Wakeups
@@ -83,5 +81,7 @@ async def _poll(directory: Directory, wakeups: Wakeups) -> None:
         await wakeups.wait(POLL_SECONDS)
         try:
             await directory.catch_up()
-        except (DatabaseError, MooringError) as error:
-            log.warning("changes.unreadable", error=type(error).__name__)
+        except (
+            Exception
+        ):  # this loop outlives whatever goes wrong: without it revoked keys would go on working
+            log.exception("changes.unreadable")

@@ -32,6 +32,7 @@ _WANTED = {
 }
 
 
+_LISTS = frozenset({"accept", "accept-encoding"})
 _NONE: frozenset[str] = frozenset()
 
 
@@ -49,9 +50,12 @@ def wanted_headers(raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], 
             if not name.startswith(b"mcp-param-"):
                 continue
             text = name.decode("latin-1")
+        said = value.decode("latin-1").strip(" \t")
         if text in found:
             duplicated.add(text)
-        found[text] = value.decode("latin-1").strip(" \t")
+            # Lists may come on several lines (RFC 9110, 5.3).
+            said = f"{found[text]}, {said}" if text in _LISTS else said
+        found[text] = said
     return found, frozenset(duplicated) if duplicated else _NONE
 
 

@@ -42,9 +42,9 @@ async def current_session(
         raise handshake.session_unknown() from None
     if session.principal != principal.key or session.server != endpoint.facts.id:
         raise handshake.session_unknown()
-    kept = directory.sessions.peek(session.nonce.hex())
-    facts = kept[0] if kept is not None else await directory.session(session.nonce.hex())
-    if facts is not None and facts.has_ended:
+    nonce = session.nonce.hex()
+    facts = directory.sessions.peek(nonce) or await directory.session(nonce)
+    if facts.has_ended:
         raise handshake.session_unknown()
     return session
 

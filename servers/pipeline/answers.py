@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from servers.pipeline.directory import Directory, Endpoint
+from servers.pipeline.loading import DRAFT
 from servers.pipeline.snapshot import Snapshot
 from servers.protocol.errors import ProtocolError, invalid_params, resource_not_found
 from servers.protocol.revisions import MODERN
@@ -58,7 +59,9 @@ def _opened(token: object, kind: str, snapshot: Snapshot, sealer: Sealer) -> Cur
         cursor = sealer.open_cursor(token)
     except InvalidToken:
         raise _bad_cursor() from None
-    if cursor.kind != kind or cursor.server != snapshot.server:
+    # A cursor of the draft must not open it to those who may only call what is published.
+    crosses = (cursor.version == DRAFT) != (snapshot.version == DRAFT)
+    if cursor.kind != kind or cursor.server != snapshot.server or crosses:
         raise _bad_cursor()
     return cursor
 
@@ -67,7 +70,7 @@ def _bad_cursor() -> ProtocolError:
     return invalid_params("This cursor is not one of this list. Start again without a cursor.")
 
 
-def read_resource(params: Mapping[str, Any], snapshot: Snapshot, revision: str) -> Json:
+def read_resource(params: Mapping[str, Any], snapshot: Snapshot, revision: str, *, limit: int) -> Json:
     uri = params.get("uri")
     if not isinstance(uri, str):
         raise invalid_params("resources/read needs the resource's uri as text.")
@@ -77,7 +80,7 @@ def read_resource(params: Mapping[str, Any], snapshot: Snapshot, revision: str) 
     for pattern, template in snapshot.templates:
         values = pattern.match(uri)
         if values is not None:
-            return {"contents": [_content(uri, template, static.fill(template.get("text", ""), values))]}
+            return {"contents": [_content(uri, template, _filled(template.get("text", ""), values, limit))]}
     raise resource_not_found(uri, is_modern=revision == MODERN)
 
 
@@ -92,7 +95,15 @@ def _content(uri: str, part: Json, text: str | None) -> Json:
     return content
 
 
-def get_prompt(params: Mapping[str, Any], snapshot: Snapshot) -> Json:
+def _filled(text: str, values: Mapping[str, Any], limit: int) -> str:
+    try:
+        return static.fill(text, values, limit=limit)
+    except static.TooLong as error:
+        raise invalid_params(str(error)) from None
+
+
+def get_prompt(params: Mapping[str, Any], snapshot: Snapshot, *, limit: int) -> Json:
+    """`limit` bounds the characters of all messages together."""
     prompt = snapshot.prompts.get(str(params.get("name")))
     if prompt is None:
         raise invalid_params(f"There is no prompt {str(params.get('name'))[:128]!r}.")
@@ -103,12 +114,12 @@ def get_prompt(params: Mapping[str, Any], snapshot: Snapshot) -> Json:
     if missing:
         raise invalid_params(f"This prompt needs {', '.join(missing)}.")
     values = {a["name"]: given.get(a["name"], "") for a in prompt.get("arguments", [])}
-    result: Json = {
-        "messages": [
-            {"role": m["role"], "content": {"type": "text", "text": static.fill(m["text"], values)}}
-            for m in prompt["messages"]
-        ]
-    }
+    messages: list[Json] = []
+    for message in prompt["messages"]:
+        text = _filled(message["text"], values, limit)
+        limit -= len(text)
+        messages.append({"role": message["role"], "content": {"type": "text", "text": text}})
+    result: Json = {"messages": messages}
     if prompt.get("description"):
         result["description"] = prompt["description"]
     return result
@@ -133,7 +144,7 @@ def _proposals(reference: Json, name: str, snapshot: Snapshot) -> list[str]:
             raise invalid_params("There is no such prompt to complete for.")
         return next((a.get("completions", []) for a in prompt.get("arguments", []) if a["name"] == name), [])
     if reference.get("type") == "ref/resource":
-        uri = reference.get("uri")
+        uri = str(reference.get("uri"))
         template = next((t for _, t in snapshot.templates if t["uri_template"] == uri), None)
         if template is None and uri not in snapshot.resources:
             raise invalid_params("There is no such resource template to complete for.")

@@ -39,8 +39,7 @@ async def _principal(credential: str, directory: Directory) -> Principal | None:
     digest = directory.digest_of(credential)
     if digest is None:
         return None
-    kept = directory.principals.peek(digest)
-    return kept[0] if kept is not None else await directory.principal_of_key(digest)
+    return directory.principals.peek(digest) or await directory.principal_of_key(digest)
 
 
 async def _principal_of_pass(token: str, directory: Directory) -> Principal | None:

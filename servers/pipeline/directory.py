@@ -33,6 +33,7 @@ THREADS = 4
 LOAD_SECONDS = 10.0
 MAX_LOADS = 1_000
 MISSING_SECONDS = 5.0
+MAX_MISSING = 20_000
 MAX_ENDPOINTS = 20_000
 MAX_PRINCIPALS = 50_000
 MAX_SESSIONS = 100_000
@@ -46,21 +47,20 @@ class Cache(Generic[K, V]):
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._kept: dict[K, tuple[V | None, float]] = {}
+        self._kept: dict[K, V] = {}
+        # Names that are missing, and until when that is believed. Apart, so that they displace nothing.
+        self._missing: dict[K, float] = {}
         self._flights: dict[K, asyncio.Future[V | None]] = {}
         self._stale: set[K] = set()
 
-    def peek(self, key: K) -> tuple[V | None, float] | None:
-        kept = self._kept.get(key)
-        if kept is not None and kept[0] is None and kept[1] < time.monotonic():
-            del self._kept[key]
-            return None
-        return kept
+    def peek(self, key: K) -> V | None:
+        """What is kept, without loading; None also when that is not known."""
+        return self._kept.get(key)
 
     async def get(self, key: K, load: Callable[[K], Awaitable[V | None]]) -> V | None:
-        kept = self.peek(key)
-        if kept is not None:
-            return kept[0]
+        kept = self._kept.get(key)
+        if kept is not None or self._missing.get(key, 0.0) > time.monotonic():
+            return kept
         flight = self._flights.get(key)
         if flight is None:
             if len(self._flights) >= MAX_LOADS:
@@ -89,18 +89,27 @@ class Cache(Generic[K, V]):
             del self._flights[key]
 
     def _keep(self, key: K, value: V | None) -> None:
+        if value is None:
+            if len(self._missing) >= MAX_MISSING:
+                self._missing.clear()
+            self._missing[key] = time.monotonic() + MISSING_SECONDS
+            return
+        self._missing.pop(key, None)
         while len(self._kept) >= self._size:
             del self._kept[next(iter(self._kept))]
-        self._kept[key] = (value, time.monotonic() + MISSING_SECONDS)
+        self._kept[key] = value
 
-    def drop(self, is_touched: Callable[[K, V | None], bool]) -> None:
-        for key in [key for key, (value, _) in self._kept.items() if is_touched(key, value)]:
+    def drop(self, is_touched: Callable[[K, V], bool]) -> None:
+        for key in [key for key, value in self._kept.items() if is_touched(key, value)]:
             del self._kept[key]
+        # A missing name may just have been made.
+        self._missing.clear()
         # What is being loaded may have read the state before the change, and its value is not known yet.
         self._stale.update(self._flights)
 
     def forget(self, key: K) -> None:
         self._kept.pop(key, None)
+        self._missing.pop(key, None)
         if key in self._flights:
             self._stale.add(key)
 
@@ -117,6 +126,8 @@ class Directory:
     def __init__(self, upstreams: Upstreams) -> None:
         self._upstreams = upstreams
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="loader")
+        # Of its own, so that a flood of misses cannot delay a revocation.
+        self._poller = ThreadPoolExecutor(1, thread_name_prefix="changes")
         self.endpoints: Cache[tuple[str, str], Endpoint] = Cache(MAX_ENDPOINTS)
         self.principals: Cache[str, Principal] = Cache(MAX_PRINCIPALS)
         self.passes: Cache[tuple[int, uuid.UUID], Principal] = Cache(MAX_PRINCIPALS)
@@ -131,9 +142,14 @@ class Directory:
         for _ in range(THREADS):
             self._threads.submit(loading.close_connections, meeting)
         self._threads.shutdown(wait=True)
+        self._poller.submit(loading.close_connections, threading.Barrier(1))
+        self._poller.shutdown(wait=True)
 
     async def in_thread(self, work: Callable[[], V]) -> V:
         return await asyncio.get_running_loop().run_in_executor(self._threads, loading.in_system_scope, work)
+
+    async def _in_poller(self, work: Callable[[], V]) -> V:
+        return await asyncio.get_running_loop().run_in_executor(self._poller, loading.in_system_scope, work)
 
     async def endpoint(self, tenant: str, server: str) -> Endpoint | None:
         return await self.endpoints.get((tenant, server), self._load_endpoint)
@@ -181,30 +197,25 @@ class Directory:
     async def catch_up(self) -> None:
         """Read what changed since last time and drop what it touched. The first call only notes the head."""
         if self._seen is None:
-            self._seen = await self.in_thread(loading.change_head)
+            self._seen = await self._in_poller(loading.change_head)
             return
         seen = self._seen
-        for change in await self.in_thread(lambda: loading.changes_since(seen)):
+        for change in await self._in_poller(lambda: loading.changes_since(seen)):
             self._apply(change)
             self._seen = change.number
 
     def _apply(self, change: Change) -> None:
         tenant = change.tenant
         if change.kind == "server":
-            self.endpoints.drop(
-                # A missing name may just have been made, so those are asked for again.
-                lambda _, endpoint: endpoint is None or str(endpoint.facts.id) == change.ref
-            )
+            self.endpoints.drop(lambda _, endpoint: str(endpoint.facts.id) == change.ref)
         elif change.kind == "key":
             self.principals.forget(change.ref)
         elif change.kind == "session":
             self.sessions.forget(change.ref)
         elif change.kind == "member":
-            self.principals.drop(
-                lambda _, who: who is None or (who.tenant == tenant and who.user == change.ref)
-            )
+            self.principals.drop(lambda _, who: who.tenant == tenant and who.user == change.ref)
             self.passes.drop(lambda key, _: key[1] == tenant and str(key[0]) == change.ref)
         else:
-            self.endpoints.drop(lambda _, endpoint: endpoint is None or endpoint.facts.tenant == tenant)
-            self.principals.drop(lambda _, who: who is None or who.tenant == tenant)
+            self.endpoints.drop(lambda _, endpoint: endpoint.facts.tenant == tenant)
+            self.principals.drop(lambda _, who: who.tenant == tenant)
             self.passes.drop(lambda key, _: key[1] == tenant)

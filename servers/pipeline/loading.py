@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from django.db import close_old_connections, connections
+import structlog
+from django.db import DatabaseError, InterfaceError, close_old_connections, connections
 
 from mooring.accounts.models import User
+from mooring.errors import Unavailable
 from mooring.scope import system_scope, tenant_scope
 from servers import services
 from servers.models import Channel, Server, SessionState, Version
@@ -21,6 +23,8 @@ from tenants import changes
 from tenants.access import key_permissions
 from tenants.models import ApiKey, Membership, Tenant
 from tenants.quotas import Rate
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 LIVE, DRAFT = "live", "draft"
@@ -73,6 +77,11 @@ def in_system_scope(work: Callable[[], T]) -> T:
     try:
         with system_scope():
             return work()
+    except (DatabaseError, InterfaceError) as error:
+        log.warning("database.unavailable", error=type(error).__name__)
+        raise Unavailable(
+            "The database is away. Try again in a moment.", code="database_unavailable"
+        ) from error
     finally:
         close_old_connections()
 
@@ -133,15 +142,14 @@ def material(facts: ServerFacts, selector: str) -> Material | None:
 
 
 def _chosen(server: Server, selector: str) -> _Choice | None:
-    channels = {c.name: c for c in Channel.objects.select_related("version").filter(server=server)}
-    live = channels.get(LIVE)
-    overrides = live.variables if live else {}
+    channels = Channel.objects.filter(server=server)
+    overrides = channels.filter(name=LIVE).values_list("variables", flat=True).first() or {}
     if selector == DRAFT:
         return _Choice(services.draft_manifest(server), "draft", DRAFT, overrides)
     if selector[:1].isdigit():
         version = Version.objects.filter(server=server, number=selector, retired_at__isnull=True).first()
         return version and _Choice(version.manifest, version.number, selector, overrides)
-    channel = channels.get(selector or LIVE)
+    channel = channels.select_related("version").filter(name=selector or LIVE).first()
     if channel is None:
         return None
     return _Choice(channel.version.manifest, channel.version.number, channel.name, channel.variables)
@@ -186,6 +194,7 @@ def principal_of_member(user_id: int, tenant: uuid.UUID) -> Principal | None:
     )
 
 
-def session_facts(nonce: str) -> SessionFacts | None:
+def session_facts(nonce: str) -> SessionFacts:
+    """Nothing stored is a fact too: it is kept until a change says otherwise."""
     state = SessionState.objects.filter(nonce=nonce).first()
-    return SessionFacts(state.has_ended, state.log_level) if state else None
+    return SessionFacts(state.has_ended, state.log_level) if state else SessionFacts()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,7 +38,7 @@ def decoded(value: str) -> str:
         return value
     try:
         return base64.b64decode(value[len(_MARK) : -len(_END)], validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # also bytes that are not ASCII, or not UTF-8 once decoded
         raise MalformedHeader("The header's base64 cannot be read.") from None
 
 
@@ -94,7 +93,8 @@ def _annotations(node: Any) -> int:
     while stack:
         part = stack.pop()
         if isinstance(part, dict):
-            count += "x-mcp-header" in part
+            # An object is the schema of a property that happens to have this name.
+            count += not isinstance(part.get("x-mcp-header", {}), dict)
             stack.extend(
                 value for key, value in part.items() if key not in {"default", "const", "enum", "examples"}
             )

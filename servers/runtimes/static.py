@@ -16,7 +16,9 @@ import msgspec
 from servers.runtimes.base import Outcome, ToolBinding, ToolCall, text_outcome
 
 COMPLETIONS = 100
-LONGEST_URI = 8_192
+LONGEST_URI = 2_048
+# Matching walks the URI once a variable, on the event loop.
+MAX_VARIABLES = 10
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_.-]*)\}")
 
@@ -74,7 +76,10 @@ class Text:
         self._text = text
 
     async def call(self, call: ToolCall) -> Outcome:
-        return text_outcome(fill(self._text, call.arguments))
+        try:
+            return text_outcome(fill(self._text, call.arguments, limit=call.answer_bytes))
+        except TooLong as error:
+            return text_outcome(str(error), is_error=True, failure="answer_too_large")
 
 
 @lru_cache(maxsize=1_000)
@@ -95,9 +100,27 @@ def _zone(name: Any) -> tzinfo | None:
 # ---- texts -----------------------------------------------------------------------------------------------
 
 
-def fill(text: str, values: Mapping[str, Any]) -> str:
-    """Replace each `{name}` that has a value; other braces stay, and values are not looked through again."""
-    return _PLACEHOLDER.sub(lambda match: _text(values[match[1]]) if match[1] in values else match[0], text)
+class TooLong(ValueError):
+    """A text grew beyond what its answer may hold."""
+
+
+def fill(text: str, values: Mapping[str, Any], *, limit: int) -> str:
+    """Replace each `{name}` that has a value; other braces stay, and values are not looked through again.
+
+    Raises `TooLong` as soon as the result exceeds `limit` characters: a few placeholders and a long value
+    multiply to more memory than there is.
+    """
+    room = limit - len(text)
+
+    def value(match: re.Match[str]) -> str:
+        nonlocal room
+        filled = _text(values[match[1]]) if match[1] in values else match[0]
+        room -= len(filled) - len(match[0])
+        if room < 0:
+            raise TooLong(f"The answer would be longer than {limit} characters.")
+        return filled
+
+    return _PLACEHOLDER.sub(value, text)
 
 
 def complete(values: Iterable[str], prefix: str, *, limit: int = COMPLETIONS) -> list[str]:
@@ -175,6 +198,8 @@ def parse_uri_template(template: str) -> UriTemplate:
     if any(isinstance(part, str) and ("{" in part or "}" in part) for part in parts):
         raise ValueError("The URI template holds an expression that is not supported; use {name} or {+name}.")
     compiled = UriTemplate(tuple(part for part in parts if part != ""), query)
+    if len(compiled.variables) > MAX_VARIABLES:
+        raise ValueError(f"A URI template names at most {MAX_VARIABLES} variables.")
     if len(set(compiled.variables)) < len(compiled.variables) or not compiled.variables:
         raise ValueError("A URI template names at least one variable, and each of them once.")
     return compiled

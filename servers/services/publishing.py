@@ -20,6 +20,8 @@ _NUMBER = re.compile(
 )
 _MAX_NOTES = 5_000
 
+MAX_CHANNELS = 20
+
 
 def publish(
     server: Server,
@@ -113,6 +115,9 @@ def _move(server: Server, channel: str, version: Version, variables: Mapping[str
     chosen: dict[str, object] = {"version": version}
     if variables is not None:
         chosen["variables"] = check_values(version.manifest.get("variables", {}), variables)
+    others = Channel.objects.filter(server=server).exclude(name=channel)
+    if others.count() >= MAX_CHANNELS:
+        raise Conflict(f"A server has at most {MAX_CHANNELS} channels.", code="too_many_channels")
     Channel.objects.update_or_create(tenant_id=server.tenant_id, server=server, name=channel, defaults=chosen)
 
 
@@ -127,13 +132,15 @@ def rollback(server: Server, version: Version, *, actor: Actor, channel: str = "
         if fresh.retired_at is not None:
             raise Conflict(f"Version {fresh.number} is retired. Choose another.", code="version_retired")
         current = Channel.objects.filter(server=held, name=channel).select_related("version").first()
-        if current is not None and current.version_id == fresh.id:
+        if current is None:
+            raise NotFound(f"There is no channel {channel[:63]!r}. Publish to it first.")
+        if current.version_id == fresh.id:
             return
         _move(held, channel, fresh, None)
         note(
             held,
             "channel.moved",
             actor=actor,
-            before={channel: current.version.number if current else None},
+            before={channel: current.version.number},
             after={channel: fresh.number},
         )

@@ -24,6 +24,8 @@ def set_log_level(nonce: str, *, level: str, tenant: uuid.UUID, server: uuid.UUI
 
 def _remember(nonce: str, *, tenant: uuid.UUID, server: uuid.UUID, expires: int, **state: Any) -> None:
     with tenant_scope(tenant), transaction.atomic():
+        if SessionState.objects.filter(nonce=nonce, **state).exists():
+            return
         SessionState.objects.update_or_create(
             tenant_id=tenant,
             nonce=nonce,

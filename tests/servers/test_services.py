@@ -451,7 +451,7 @@ def test_a_channel_gives_its_own_values_to_declared_variables(acme: World, fille
 
 def test_of_publishes_that_overlap_each_gets_its_number_and_the_last_is_live(world: World) -> None:
     """Each thread has a connection and a transaction of its own, so on PostgreSQL they truly meet."""
-    from django.db import connections
+    from django.db import connections, transaction
 
     from servers.models import Version
     from servers.services import create_server, publish, save_tool
@@ -464,7 +464,8 @@ def test_of_publishes_that_overlap_each_gets_its_number_and_the_last_is_live(wor
     def one(name: str) -> None:
         try:
             start.wait(10)
-            with tenant_scope(world.acme.id):
+            # One transaction on both databases: else another may publish this tool first, and nothing be left.
+            with tenant_scope(world.acme.id), transaction.atomic():
                 tool = {"name": name, "input_schema": {"type": "object"}, "static": {"kind": "echo"}}
                 save_tool(server, actor=world.actor, tool=None, definition=tool)
                 publish(server, actor=world.actor, number=f"1.0.{name[-1]}")

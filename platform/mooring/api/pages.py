@@ -79,8 +79,9 @@ def _after(model: type[Model], order: Sequence[str], values: list[Any]) -> Q:
 
 def _cleaned(model: type[Model], name: str, value: Any) -> Any:
     try:
+        str(value).encode()  # a lone surrogate is JSON, but no text a database takes
         return model._meta.get_field(name).to_python(value)  # type: ignore[union-attr]  # a plain column
-    except ValidationError:
+    except (ValidationError, TypeError, ValueError, OverflowError):
         raise _bad_cursor() from None
 
 

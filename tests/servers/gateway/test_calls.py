@@ -524,5 +524,72 @@ def test_while_calls_cannot_be_recorded_none_are_taken(
         full.close()
     assert reply.status == 503
     assert reply.error["data"]["code"] == "journal_unavailable"
-    assert full.appended == 1
+    assert full.appended == 0
     assert gateway.modern(desk, "tools/list", key=key).status == 200
+
+
+def test_placeholders_cannot_multiply_to_more_than_an_answer_may_hold(
+    gateway: GatewayDriver, world: World, key: str
+) -> None:
+    bomb = "{a}" * 30_000
+    arguments = [{"name": "a", "required": True}]
+    at = published(
+        world,
+        gateway,
+        MANIFEST
+        | {
+            "tools": [
+                {"name": "bomb", "input_schema": {"type": "object"}, "static": {"kind": "text", "text": bomb}}
+            ],
+            "prompts": [
+                {"name": "bomb", "arguments": arguments, "messages": [{"role": "user", "text": bomb}] * 3}
+            ],
+            "resource_templates": [{"name": "bomb", "uri_template": "bomb://{a}", "text": bomb}],
+        },
+    )
+    long = "x" * 1_900
+    tool = gateway.call(at, "bomb", {"a": long}, key=key)
+    assert tool["isError"] is True
+    prompt = gateway.modern(at, "prompts/get", {"name": "bomb", "arguments": {"a": long}}, key=key)
+    resource = gateway.modern(at, "resources/read", {"uri": f"bomb://{long}"}, key=key)
+    assert [prompt.error["code"], resource.error["code"]] == [-32602, -32602]
+
+
+def test_odd_references_and_headers_are_refused_and_no_bug(
+    gateway: GatewayDriver, desk: str, key: str
+) -> None:
+    params = {"ref": {"type": "ref/resource", "uri": []}, "argument": {"name": "a", "value": ""}}
+    assert gateway.modern(desk, "completion/complete", params, key=key).error["code"] == -32602
+    reply = gateway.modern(
+        desk, "tools/call", {"name": "echo"}, key=key, headers={"mcp-name": "=?base64?é?="}
+    )
+    assert (reply.status, reply.error["code"]) == (400, -32020)
+
+
+def test_a_cursor_of_the_draft_does_not_open_it_elsewhere(
+    gateway: GatewayDriver, desk: str, world: World, key: str, key_of: Callable[..., str]
+) -> None:
+    tools = [
+        {"name": f"t{n:03}", "input_schema": {"type": "object"}, "static": {"kind": "echo"}}
+        for n in range(150)
+    ]
+    with tenant_scope(world.acme.id):
+        row = Server.objects.filter(slug="desk")[0]
+        services.replace_draft(row, MANIFEST | {"tools": tools}, actor=world.actor)
+    gateway.settle()
+    tester = key_of(world.acme, scopes=["servers:call", "servers:test"])
+    cursor = gateway.modern(f"{desk}@draft", "tools/list", key=tester).result["nextCursor"]
+    assert gateway.modern(f"{desk}@draft", "tools/list", {"cursor": cursor}, key=tester).status == 200
+    assert gateway.modern(desk, "tools/list", {"cursor": cursor}, key=key).error["code"] == -32602
+
+
+def test_names_that_do_not_exist_displace_nothing(gateway: GatewayDriver, world: World) -> None:
+    at = published(world, gateway, MANIFEST, is_public=True)
+    assert gateway.modern(at, "tools/list").status == 200
+    (endpoint,) = [
+        e for e in gateway.app.plane.directory.endpoints._kept.values() if e.facts.tenant == world.acme.id
+    ]
+    live = endpoint.snapshots.peek("live")
+    for number in range(70):
+        assert gateway.modern(f"{at}@none{number}", "tools/list").status in {404, 429}
+    assert endpoint.snapshots.peek("live") is live

@@ -18,7 +18,7 @@ from servers.runtimes.static import compile_tool, complete, fill, match_uri_temp
 async def answer(definition: dict[str, Any], **arguments: Any) -> Outcome:
     tool = compile_tool(definition)
     assert tool.is_immediate
-    return await tool.call(ToolCall(arguments, 0, 0))
+    return await tool.call(ToolCall(arguments, 0, 10_000))
 
 
 # ---- tools -----------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def test_an_unknown_kind_is_refused(definition: dict[str, Any]) -> None:
 
 def test_filling_touches_nothing_but_known_names() -> None:
     text = '{"json": {a}} {unknown} { a } {a}{b}'
-    assert fill(text, {"a": "{b}", "b": 2, "json": "no"}) == '{"json": {b}} {unknown} { a } {b}2'
+    assert fill(text, {"a": "{b}", "b": 2, "json": "no"}, limit=100) == '{"json": {b}} {unknown} { a } {b}2'
 
 
 def test_completions_are_prefixes_in_any_case_and_at_most_a_hundred() -> None:
