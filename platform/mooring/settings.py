@@ -6,6 +6,8 @@ import warnings
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from django.templatetags.static import static
+
 from mooring import environment as env
 from mooring.installation import Installation
 from mooring.logs import logging_config
@@ -232,6 +234,17 @@ CONTENT_SECURITY_POLICY = {
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 20_000  # one for each operation of a large API that is imported
+
+# ---- staff -----------------------------------------------------------------------------------------------
+UNFOLD = {
+    "SITE_TITLE": "Mooring staff",
+    "SITE_HEADER": "Mooring staff",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("img/logo.svg")}
+    ],
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+}
 
 # ---- language --------------------------------------------------------------------------------------------
 LANGUAGE_CODE = "en"

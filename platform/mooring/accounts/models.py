@@ -37,3 +37,10 @@ class User(AbstractUser):
     @property
     def label(self) -> str:
         return self.name or self.email
+
+    def get_full_name(self) -> str:
+        """Where Django and its applications ask for a person's name."""
+        return self.label
+
+    def get_short_name(self) -> str:
+        return self.label
