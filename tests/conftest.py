@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from tests import environment
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from tenants.models import Tenant
 
 PASSWORD = "correct horse battery"
+# A loaded machine is no failure, and a failure is the same on every machine; `make soak` looks further.
+hypothesis.settings.register_profile(
+    "steady", deadline=None, derandomize="MOORING_SOAK" not in os.environ, database=None
+)
+hypothesis.settings.load_profile("steady")
 _STACK = pytest.StashKey[ExitStack]()
 
 
