@@ -135,7 +135,7 @@ def test_matching_stays_linear_on_uris_made_to_slow_it() -> None:
 
 
 @given(
-    a=st.text(st.characters(exclude_characters="/?#%"), min_size=1, max_size=50),
+    a=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/?#%"), min_size=1, max_size=50),
     b=st.text(min_size=1, max_size=50),
 )
 def test_what_was_put_into_a_template_comes_out(a: str, b: str) -> None:
