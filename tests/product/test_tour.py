@@ -65,7 +65,7 @@ def page(request: pytest.FixtureRequest, browser: Browser, installation: Install
 
     page.on("console", heard)
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(40_000)
     yield page
     context.close()
     assert wrong == []
