@@ -78,7 +78,7 @@ def sign_up(page: Page) -> str:
     page.get_by_role("link", name="Make an account").click()
     page.get_by_label("Email").fill(f"{slug}@example.com")
     page.get_by_label("Password").fill("correct horse battery")
-    page.get_by_role("button", name="Sign up").click()
+    submit(page, "Sign up")
     code_page = page.url
     page.goto("/inbox/")
     letter = page.get_by_text(re.compile(r"\b\d{6}\b")).first.inner_text()
@@ -86,16 +86,23 @@ def sign_up(page: Page) -> str:
     assert found
     page.goto(code_page)
     page.get_by_label("Code").fill(found[1])
-    page.get_by_role("button", name=re.compile("Confirm|Continue|Verify")).click()
+    submit(page, re.compile("Confirm|Continue|Verify"))
     page.get_by_label("Name", exact=True).fill(f"Org {slug}")
     page.get_by_label(re.compile("URL")).fill(slug)
-    page.get_by_role("button", name="Create the organisation").click()
+    submit(page, "Create the organisation")
     expect(page.get_by_role("heading", name="What to do next")).to_be_visible()
     return slug
 
 
+def submit(page: Page, button: str | re.Pattern[str]) -> None:
+    """Send a form and wait for the page that answers it."""
+    with page.expect_navigation(wait_until="load"):
+        page.get_by_role("button", name=button).click()
+
+
 def fits(page: Page) -> None:
     """No page scrolls sideways."""
+    page.wait_for_load_state("load")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), page.url
 
 
@@ -112,7 +119,7 @@ def test_the_tour_from_signing_up_to_a_recorded_call(page: Page) -> None:
     keep_picture(page, "overview-empty")
     page.goto(f"/app/{tenant}/servers/new/template/echo/")
     keep_picture(page, "template")
-    page.get_by_role("button", name="Create the server").click()
+    submit(page, "Create the server")
     server = page.url.rstrip("/").split("/servers/")[1].split("/")[0]
     keep_picture(page, "server")
     page.goto(f"/app/{tenant}/servers/{server}/playground/?tool=echo")
@@ -122,12 +129,12 @@ def test_the_tour_from_signing_up_to_a_recorded_call(page: Page) -> None:
     expect(page.locator("#answer")).to_contain_text("HTTP 200")
     keep_picture(page, "playground")
     page.goto(f"/app/{tenant}/servers/{server}/versions/")
-    page.get_by_role("button", name="Publish and make live").click()
+    submit(page, "Publish and make live")
     expect(page.get_by_text("1.0.0").first).to_be_visible()
     keep_picture(page, "versions")
     page.goto(f"/app/{tenant}/keys/new/")
     page.get_by_label("Name", exact=True).fill("laptop")
-    page.get_by_role("button", name="Create the key").click()
+    submit(page, "Create the key")
     key = re.search(r"moor_\w{38}", page.content())
     assert key
     page.goto(f"/app/{tenant}/servers/{server}/connect/")
@@ -169,7 +176,7 @@ def test_markup_in_every_field_stays_text(page: Page) -> None:
     page.goto(f"/app/{tenant}/servers/new/content/")
     page.get_by_label("Name", exact=True).fill(HOSTILE)
     page.get_by_label(re.compile("URL")).fill("hostile")
-    page.get_by_role("button", name=re.compile("Create")).click()
+    submit(page, re.compile("Create"))
     page.goto(f"/app/{tenant}/servers/hostile/")
     expect(page.get_by_text("<script>alert(1)</script>").first).to_be_visible()
     assert page.locator("img[src=x]").count() == 0
