@@ -1,0 +1,265 @@
+"""A build as a whole: from the bytes that were uploaded to an artifact and what it offers."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from packaging.specifiers import SpecifierSet
+
+from servers.runner.building import imports, interpreters, tools
+from servers.runner.building import index as indexes
+from servers.runner.building.artifacts import Artifact, Artifacts
+from servers.runner.building.declarations import Declared, declared, names_of
+from servers.runner.building.dry_run import Offer, offered
+from servers.runner.building.environments import Environment, Environments, Lock
+from servers.runner.building.failures import BuildFailed, Unbuildable
+from servers.runner.building.imports import Survey, Use, Uses
+from servers.runner.building.index import NOWHERE, Reach
+from servers.runner.building.inside import parcels
+from servers.runner.building.inside.bounds import MIB, PACKED, UPLOAD, Refusal
+from servers.runner.building.interpreters import Interpreter
+from servers.runner.building.progress import Event, Reporter
+from servers.runner.building.rooms import Ended, Rooms
+from servers.runner.building.tools import PROGRAMS, Tools
+from servers.runner.engine import Limits, RunSpec
+from servers.runner.errors import Refused
+from servers.runner.sandbox.cgroups import Limiter
+from servers.runner.sandbox.launcher import runtime_trees
+from servers.runner.sandbox.users import Users
+
+_PARCEL_BYTES = UPLOAD.total + 16 * MIB
+_SURVEY_BYTES = 32 * MIB
+READ_SECONDS = 30.0
+REACH_SECONDS, _MOST_REACHES = 300.0, 100
+_FOLDERS = ("artifacts", "environments", "incoming", "tools")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What was uploaded: the bytes, what the file was called, and when, which decides what versions are taken.
+
+    `variables` and `secrets` are what the server sees when it is tried, within `limits`; the build itself sees none of
+    them.
+    """
+
+    data: bytes
+    name: str
+    when: datetime
+    variables: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    artifact: Artifact
+    offer: Offer
+    packages: tuple[str, ...]
+
+
+class Builder:
+    """Builds below `folder`, which every user of the machine must be able to reach and only we can write to.
+
+    `python` is the interpreter the operator has chosen, empty for the newest that can be used. `environ` is where the
+    configuration of uv and pip is looked for, None for our own environment.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        limiter: Limiter,
+        users: Users,
+        *,
+        python: str = "",
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self._folder, self._limiter, self._python, self._environ = folder, limiter, python, environ
+        self._rooms = Rooms(limiter, users)
+        for name in _FOLDERS:
+            path = folder / name
+            path.mkdir(parents=True, exist_ok=True)
+            # To be passed through by those who know a name, and not to be listed.
+            os.chmod(path, 0o711)
+        self.artifacts = Artifacts(folder / "artifacts", folder / "incoming")
+        self._environments: Environments | None = None
+        self._reaches: dict[frozenset[str], tuple[float, Reach]] = {}
+
+    @property
+    def tools(self) -> Tools:
+        """Raises `BuildFailed` where this machine is not ready for builds."""
+        return self.environments.tools
+
+    async def build(self, source: Source, heard: Callable[[Event], None] = lambda _: None) -> Built:
+        """Raises `Unbuildable` where the upload is at fault, and `BuildFailed`; both with the last lines of the log."""
+        report = Reporter(heard, secrets=tuple(source.secrets.values()))
+        try:
+            return await self._build(source, report)
+        except Refused as refused:
+            refused.data.setdefault("stage", report.stage)
+            refused.data["log"] = report.tail()
+            raise
+
+    async def _build(self, source: Source, report: Reporter) -> Built:
+        every = await interpreters.usable(self._python)
+        first = interpreters.chosen(every, SpecifierSet())
+        report.begin("read")
+        files = await self._read(source, first)
+        report.begin("declare")
+        survey = await self._survey(files, first)
+        stated = declared(files, survey)
+        interpreter = interpreters.chosen(every, stated.python)
+        uses = _uses(stated, survey)
+        requirements = _complete(stated, uses)
+        report.line(f"Python {interpreter.version} at {interpreter.path} serves {stated.entry}.")
+        lock, environment = await self._environment(requirements, interpreter, source.when, report)
+        report.begin("pack")
+        _check_imports(uses, environment, interpreter, requirements, stated)
+        artifact = await self.artifacts.pack(files, stated, lock, environment, interpreter, self.tools)
+        report.begin("try", "Starting it once to see what it offers.")
+        offer = await self._tried(artifact, lock, source, report)
+        report.begin("done", f"It offers {len(offer.tools)} tools, {len(offer.prompts)} prompts.")
+        return Built(artifact, offer, lock.packages)
+
+    @property
+    def environments(self) -> Environments:
+        """Raises `BuildFailed` where this machine is not ready for builds."""
+        if self._environments is None:
+            if os.geteuid() == 0 and not interpreters.is_open_to_all(self._folder.resolve(), to_list=False):
+                raise BuildFailed(
+                    f"Other users cannot enter {self._folder}. Choose a folder that everybody may enter."
+                )
+            ready = tools.prepared(self._folder / "tools")
+            folder, incoming = self._folder / "environments", self._folder / "incoming"
+            self._environments = Environments(folder, incoming, self._rooms, ready)
+        return self._environments
+
+    # ---- reading ---------------------------------------------------------------------------------------------
+
+    async def _read(self, source: Source, interpreter: Interpreter) -> dict[str, bytes]:
+        if len(source.data) > PACKED:
+            raise Unbuildable(f"The upload has more than {PACKED // MIB} MiB.")
+        name = [source.name] if source.name.endswith(".py") else []
+        async with self._inside("read", name, source.data, _PARCEL_BYTES, interpreter) as ended:
+            try:
+                return {path: b"".join(pieces) for path, pieces in parcels.read(ended.output, UPLOAD)}
+            except Refusal as refusal:
+                raise Unbuildable(
+                    f"The upload cannot be read: {ended.why}." if ended.why else str(refusal)
+                ) from None
+
+    async def _survey(self, files: Mapping[str, bytes], interpreter: Interpreter) -> Survey:
+        parcel = io.BytesIO()
+        parcels.write(parcel, list(files.items()))
+        async with self._inside("survey", [], parcel.getvalue(), _SURVEY_BYTES, interpreter) as ended:
+            try:
+                return msgspec.json.decode(ended.output.read(), type=Survey)
+            except msgspec.DecodeError:
+                raise Unbuildable(f"The program cannot be read: {ended.why or 'it is too large'}.") from None
+
+    @asynccontextmanager
+    async def _inside(
+        self, program: str, arguments: list[str], feed: bytes, most: int, interpreter: Interpreter
+    ) -> AsyncIterator[Ended]:
+        """One of our own programs over a stranger's bytes, without any way out."""
+        mounted = [*runtime_trees(Path(interpreter.path)), self.tools.tree]
+        command = [interpreter.path, "-I", PROGRAMS, program, *arguments]
+        async with (
+            self._rooms.user() as user,
+            self._rooms.run(
+                command, user=user, trees=mounted, feed=feed, most=most, seconds=READ_SECONDS
+            ) as ended,
+        ):
+            yield ended
+
+    # ---- packages --------------------------------------------------------------------------------------------
+
+    async def _environment(
+        self, requirements: tuple[str, ...], interpreter: Interpreter, when: datetime, report: Reporter
+    ) -> tuple[Lock, Environment]:
+        environments = self.environments
+        reach = NOWHERE
+        if requirements:
+            report.begin("resolve", "Asking the package index.")
+            reach = await self._reach(environments, names_of(requirements))
+            report.secrets = (*report.secrets, *reach.index.secrets)
+        lock = await environments.resolve(requirements, interpreter, when=when, reach=reach, report=report)
+        report.begin("install", f"Installing {len(lock.packages)} packages.")
+        return lock, await environments.ensure(lock, interpreter, reach=reach, report=report)
+
+    async def _reach(self, environments: Environments, names: frozenset[str]) -> Reach:
+        """Asking pip and looking at pages takes a second, and changes seldom."""
+        known = self._reaches.get(names)
+        if known and time.monotonic() - known[0] < REACH_SECONDS:
+            return known[1]
+        index = await indexes.configured(environments.tools.folder / "uv", self._environ)
+        found = await indexes.reach(index, names)
+        if len(self._reaches) >= _MOST_REACHES:
+            self._reaches.clear()
+        self._reaches[names] = time.monotonic(), found
+        return found
+
+    # ---- the dry run -----------------------------------------------------------------------------------------
+
+    async def _tried(self, artifact: Artifact, lock: Lock, source: Source, report: Reporter) -> Offer:
+        spec = RunSpec(
+            tenant="-build",
+            server="-build",
+            digest=artifact.digest,
+            artifact=str(artifact.folder),
+            entry=artifact.entry,
+            runtime=artifact.runtime,
+            # Its first release knows the handshake alone, and complains at length when it is asked anything before.
+            era="handshake" if any(each.startswith("mcp==1.") for each in lock.packages) else "probe",
+            variables=dict(source.variables),
+            secrets=dict(source.secrets),
+            limits=source.limits,
+        )
+        async with self._rooms.user() as user:
+            return await offered(spec, self._limiter, user=user, heard=report.line)
+
+
+def _uses(stated: Declared, survey: Survey) -> list[Use]:
+    """What the program imports from elsewhere. Raises `Unbuildable`."""
+    if not stated.entry.file:
+        return []
+    imports.check_nothing_hides_an_sdk(survey, stated.entry.file)
+    return Uses(survey, stated.entry.file).found
+
+
+def _complete(stated: Declared, uses: list[Use]) -> tuple[str, ...]:
+    """What was declared, and the SDK the imports ask for. Raises `Unbuildable` when they ask for more than that."""
+    sdk = "" if stated.names & set(imports.SDKS) else imports.inferred_sdk(uses)
+    requirements = tuple(sorted({*stated.requirements, *filter(None, [sdk])}))
+    if not requirements:
+        _refuse_missing(uses, (), requirements, stated)
+    return requirements
+
+
+def _check_imports(
+    uses: list[Use],
+    environment: Environment,
+    interpreter: Interpreter,
+    requirements: tuple[str, ...],
+    stated: Declared,
+) -> None:
+    site = environment.site(interpreter)
+    installed = imports.top_modules(path.relative_to(site).as_posix() for path in site.glob("*/*"))
+    installed |= imports.top_modules(path.name for path in site.iterdir() if path.is_file())
+    _refuse_missing(uses, installed, requirements, stated)
+
+
+def _refuse_missing(
+    uses: list[Use], installed: Collection[str], requirements: tuple[str, ...], stated: Declared
+) -> None:
+    absent = imports.missing(uses, installed)
+    imports.refuse_missing(
+        absent, requirements, entry=stated.entry.file, has_block=stated.source == stated.entry.file
+    )

@@ -1,0 +1,119 @@
+"""The Python that servers run on: one that any user of this machine may read, found when it is needed.
+
+Ours may lie in somebody's home, where nobody else may look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from servers.runner.building.failures import BuildFailed, Unbuildable
+
+OLDEST = Version("3.11")
+SECONDS = 10.0
+_FOLDERS = ("/usr/local/bin", "/usr/bin")
+_NAME = re.compile(r"python3\.(\d+)", re.ASCII)
+_ASK = (
+    "import platform, sys, sysconfig;"
+    "print('.'.join(map(str, sys.version_info[:3])), sys.implementation.cache_tag, sysconfig.get_platform(),"
+    " sysconfig.get_path('stdlib'), '-'.join(platform.python_build()).replace(' ', '_'), sep='\\n')"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """`build` tells two Pythons apart whose compiled files are not the same."""
+
+    path: str
+    version: str
+    build: str
+
+    @property
+    def short(self) -> str:
+        """As in the folder of its packages: 3.11."""
+        return ".".join(self.version.split(".")[:2])
+
+
+async def usable(given: str = "") -> list[Interpreter]:
+    """Those that can be used, newest first; only the one at `given` if the operator has chosen one."""
+    paths = [given] if given else list(dict.fromkeys(str(path.resolve()) for path in _candidates()))
+    found = [interpreter for path in paths if (interpreter := await _asked(path)) is not None]
+    return sorted(found, key=lambda each: Version(each.version), reverse=True)
+
+
+def chosen(interpreters: Iterable[Interpreter], wanted: SpecifierSet) -> Interpreter:
+    """The newest that the upload accepts. Raises `Unbuildable`, or `BuildFailed` if the machine has none."""
+    every = list(interpreters)
+    for interpreter in every:
+        if wanted.contains(interpreter.version):
+            return interpreter
+    if not every:
+        raise BuildFailed(
+            f"This machine has no Python {OLDEST} or newer that every user may read. Install one under /usr or "
+            "/usr/local."
+        )
+    versions = ", ".join(each.version for each in every)
+    raise Unbuildable(f"The upload asks for Python {wanted}; this installation has {versions}.")
+
+
+def is_open_to_all(path: Path, *, to_list: bool = True) -> bool:
+    """Whether any user may get there and read the file; or pass through the folder and, if `to_list`, look into it."""
+    try:
+        mode = path.stat().st_mode
+        needed = (stat.S_IROTH if to_list else 0) | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
+        return mode & needed == needed and all(each.stat().st_mode & stat.S_IXOTH for each in path.parents)
+    except OSError:
+        return False
+
+
+def _is_for_sandboxes(path: Path) -> bool:
+    """As root, sandboxes run as other users; else as ourselves."""
+    return os.geteuid() != 0 or is_open_to_all(path)
+
+
+def _candidates() -> Iterator[Path]:
+    yield Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
+    for folder in map(Path, _FOLDERS):
+        if folder.is_dir():
+            yield from (path for path in sorted(folder.iterdir()) if _NAME.fullmatch(path.name))
+
+
+async def _asked(path: str) -> Interpreter | None:
+    """None for one that is too old, is not for everybody, or does not start."""
+    if not os.access(path, os.X_OK) or not _is_for_sandboxes(Path(path)):
+        return None
+    process = await asyncio.create_subprocess_exec(
+        path,
+        "-I",
+        "-S",
+        "-c",
+        _ASK,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={},
+    )
+    try:
+        async with asyncio.timeout(SECONDS):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return None
+    lines = output.decode("utf-8", "replace").splitlines()
+    if process.returncode or len(lines) != 5:
+        return None
+    version, tag, platform, library, build = lines
+    if Version(version) < OLDEST or not _is_for_sandboxes(Path(library)):
+        return None
+    return Interpreter(path, version, f"{tag} {platform} {build}")

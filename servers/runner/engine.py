@@ -1,0 +1,174 @@
+"""What the platform asks of whatever runs code: this machine's sandboxes now, a cluster later.
+
+The shapes travel between processes as JSON, so they are msgspec structs; bounds are checked when they are decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal, Protocol
+
+from msgspec import Meta, Struct, field
+
+KIB, MIB, GIB = 2**10, 2**20, 2**30
+
+Mode = Literal["shared", "session"]
+Era = Literal["modern", "handshake"]
+State = Literal["starting", "ready", "draining", "stopped", "crashed", "broken"]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Variable = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
+Value = Annotated[str, Meta(max_length=48 * KIB, pattern=r"^[^\x00]*$")]
+
+
+class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one instance may take. Bytes, seconds, cores and counts."""
+
+    memory: Annotated[int, Meta(ge=16 * MIB, le=GIB)] = 256 * MIB
+    # Importing an SDK takes a second of processor time, so the tighter quota begins when the server is ready.
+    cpu_starting: Annotated[float, Meta(gt=0, le=2)] = 1.0
+    cpu: Annotated[float, Meta(gt=0, le=2)] = 0.5
+    # Threads count. Two belong to the sandbox itself.
+    pids: Annotated[int, Meta(ge=8, le=256)] = 128
+    tmp: Annotated[int, Meta(ge=MIB, le=256 * MIB)] = 64 * MIB
+    shm: Annotated[int, Meta(ge=4 * KIB, le=64 * MIB)] = MIB
+    files: Annotated[int, Meta(ge=32, le=4096)] = 256
+    file_size: Annotated[int, Meta(ge=MIB, le=256 * MIB)] = 64 * MIB
+    line: Annotated[int, Meta(ge=64 * KIB, le=16 * MIB)] = 4 * MIB
+    in_flight: Annotated[int, Meta(ge=1, le=64)] = 16
+    queue: Annotated[int, Meta(ge=0, le=256)] = 64
+    call: Annotated[float, Meta(gt=0, le=300)] = 60.0
+    start: Annotated[float, Meta(gt=0, le=60)] = 30.0
+    drain: Annotated[float, Meta(ge=0, le=300)] = 60.0
+    idle: Annotated[float, Meta(gt=0, le=86_400)] = 600.0
+    # Only where a process belongs to one client session.
+    sessions: Annotated[int, Meta(ge=1, le=50)] = 5
+
+
+class RunSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One version of one server, ready to run.
+
+    `artifact` is a prepared folder that ordinary users of the machine can read: `app/` with the code, and
+    `venv/` with what it needs, if anything. Both are mounted read-only at `/app` and `/venv`. `entry` is the
+    command line inside, with `/app` as its folder and the `bin` folders of `/venv` and of the interpreter on its
+    PATH. `runtime` is the interpreter, by its path on this machine and inside alike; empty for the engine's own.
+    `variables` and `secrets` are the only environment the code sees; values of secrets are kept out of logs.
+    """
+
+    tenant: Name
+    server: Name
+    digest: Annotated[str, Meta(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
+    artifact: Annotated[str, Meta(pattern=r"^/[^\x00]+$", max_length=1024)]
+    entry: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^[^\x00]*$", max_length=4096)], ...], Meta(min_length=1)
+    ]
+    runtime: Annotated[str, Meta(pattern=r"^(/[^\x00]+)?$", max_length=1024)] = ""
+    mode: Mode = "shared"
+    # What the dry run has found; `probe` asks the server.
+    era: Era | Literal["probe"] = "probe"
+    variables: Annotated[dict[Variable, Value], Meta(max_length=100)] = field(default_factory=dict)
+    secrets: Annotated[dict[Variable, Value], Meta(max_length=100)] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+
+
+class Endpoint(Struct, frozen=True, kw_only=True):
+    """Where an instance answers MCP over Streamable HTTP. `socket` is empty where `url` is reached by TCP."""
+
+    instance: str
+    url: str
+    bearer: str
+    socket: str = ""
+    era: Era = "modern"
+
+
+class Capabilities(Struct, frozen=True, kw_only=True):
+    """What is enforced here, found out by trying it. `missing` says in words what is not, and how to get it."""
+
+    engine: str
+    namespaces: bool = False
+    system_calls: bool = False
+    memory: bool = False
+    own_user: bool = False
+    missing: tuple[str, ...] = ()
+    # A developer's setting: run anything although something is missing.
+    allows_unsafe: bool = False
+
+    @property
+    def is_safe(self) -> bool:
+        return self.namespaces and self.system_calls and self.memory and self.own_user
+
+
+class InstanceInfo(Struct, frozen=True, kw_only=True):
+    """One instance as people see it. Times are seconds ago; `reason` says why it is not ready."""
+
+    instance: str
+    tenant: str
+    server: str
+    digest: str
+    state: State
+    session: str = ""
+    era: Era | None = None
+    in_flight: int = 0
+    starts: int = 0
+    crashes: int = 0
+    silent_for: float = 0.0
+    reason: str = ""
+    # How often it has said that its lists changed, so that a catalogue knows when to look again.
+    list_changes: int = 0
+
+
+class LogLine(Struct, frozen=True, kw_only=True):
+    """`number` counts from 1 in each instance; `at` is Unix time; `source` is stderr, stdout or runner."""
+
+    number: int
+    at: float
+    source: str
+    text: str
+
+
+class Engine(Protocol):
+    """Raises `servers.runner.errors.Refused` for whatever it does not do."""
+
+    async def probe(self) -> Capabilities:
+        """What this engine enforces. Tried once; the answer is kept."""
+
+    async def ensure(self, spec: RunSpec, session: str = "") -> Endpoint:
+        """The endpoint of a ready instance, started if need be.
+
+        Idempotent, and single-flight: any number of callers start one process. `session` names a client's
+        session in mode `session` and is empty otherwise. Waits `spec.limits.start` at most.
+        """
+
+    async def drain(self, instance: str, deadline: float | None = None) -> None:
+        """Take no new calls, let the running ones finish for `deadline` seconds (its limit), then stop it."""
+
+    async def stop(self, instance: str) -> None:
+        """End it and forget it, its crashes included. Does nothing when there is none by that name."""
+
+    async def instances(self, tenant: str = "") -> list[InstanceInfo]:
+        """All that are known, or those of one tenant, oldest first."""
+
+    async def logs(self, instance: str, after: int = 0) -> list[LogLine]:
+        """The lines that are kept with a number beyond `after`. Raises `Unknown`."""
+
+    async def reconcile(self) -> None:
+        """Bring what is known and what is there together: evict the idle, notice the hung, sweep up."""
+
+
+def instance_key(spec: RunSpec, session: str = "") -> str:
+    """The name of an instance: 32 hexadecimal digits, the same wherever it is asked for.
+
+    The whole specification counts, so that a changed secret or limit is another instance and the old one drains.
+    """
+    parts = (
+        spec.tenant,
+        spec.server,
+        spec.digest,
+        spec.artifact,
+        spec.runtime,
+        repr(spec.entry),
+        repr(sorted(spec.variables.items())),
+        repr(sorted(spec.secrets.items())),
+        repr(spec.limits),
+        session,
+    )
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,104 @@
+"""Why the runner does not do what it was asked.
+
+Refused
+├── Malformed        400   the request to the runner makes no sense
+├── Unauthorized     401   no or a wrong bearer
+├── Unknown          404   no instance by that key
+├── TooLarge         413   a message beyond the line limit
+├── Busy             429   all slots and the queue are taken
+├── Died             502   the process ended while it was called, or while it started
+├── Unready          503   draining, or resting after a crash; `retry_after` says how long
+├── Broken           503   crashed too often; a new version or a manual stop begins anew
+├── NoRoom           503   the memory budget or a count of instances is used up
+├── Unsafe           503   this machine cannot hold strangers' code
+└── TimedOut         504   no answer within the call's time
+
+`servers.runner.serving` turns them into HTTP, `servers.runner.client` turns them back.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class Refused(Exception):
+    """A sentence for people, a stable code for programs, and what is known besides (`data`, JSON)."""
+
+    code: ClassVar[str] = "refused"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str, **data: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data
+
+
+class Malformed(Refused):
+    code = "malformed"
+    status = 400
+
+
+class Unauthorized(Refused):
+    code = "unauthorized"
+    status = 401
+
+
+class Unknown(Refused):
+    code = "unknown"
+    status = 404
+
+
+class TooLarge(Refused):
+    code = "too_large"
+    status = 413
+
+
+class Busy(Refused):
+    code = "busy"
+    status = 429
+
+
+class Died(Refused):
+    """`data["reason"]` is why, `data["log"]` holds the last lines of its log."""
+
+    code = "died"
+    status = 502
+
+
+class Unready(Refused):
+    """`data["retry_after"]` is in seconds."""
+
+    code = "unready"
+    status = 503
+
+
+class Broken(Refused):
+    """`data["log"]` holds the last lines of its log."""
+
+    code = "broken"
+    status = 503
+
+
+class NoRoom(Refused):
+    code = "no_room"
+    status = 503
+
+
+class Unsafe(Refused):
+    """`data["missing"]` lists in words what this machine does not enforce."""
+
+    code = "unsafe"
+    status = 503
+
+
+class TimedOut(Refused):
+    code = "timed_out"
+    status = 504
+
+
+_BY_CODE = {kind.code: kind for kind in Refused.__subclasses__()}
+
+
+def refusal(code: str, message: str, data: dict[str, Any]) -> Refused:
+    """The refusal that another process has written down."""
+    return _BY_CODE.get(code, Refused)(message, **data)

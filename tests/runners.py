@@ -1,0 +1,119 @@
+"""A runner's engine with its socket, and MCP messages sent to what it gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from servers.runner.client import SOCKET, TOKEN
+from servers.runner.engine import GIB, Endpoint, Limits, RunSpec
+from servers.runner.fake import FakeEngine
+from servers.runner.hosted import HostedEngine
+from servers.runner.instances import RULES, Rules
+from servers.runner.local import LocalEngine, Settings
+from servers.runner.serving import listening
+
+BEARER = "bearer-of-a-test"
+MODERN = "2026-07-28"
+ENVELOPE = {
+    "io.modelcontextprotocol/protocolVersion": MODERN,
+    "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pass_(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    body: Any
+    headers: Any
+
+    @property
+    def text(self) -> str:
+        """Of the first content block."""
+        return str(self.body["result"]["content"][0]["text"])
+
+
+async def post(endpoint: Endpoint, method: str, params: dict[str, Any] | None = None, **parts: Any) -> Reply:
+    """One message; `number` is its id and `bearer` the one that is shown, unless they are given."""
+    message = {"jsonrpc": "2.0", "id": parts.get("number", 1), "method": method, "params": params or {}}
+    if message["id"] is None:
+        del message["id"]
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(endpoint.socket)) as session,
+        session.post(
+            endpoint.url,
+            data=parts.get("data", json.dumps(message)),
+            headers={"Authorization": f"Bearer {parts.get('bearer', endpoint.bearer)}"},
+        ) as response,
+    ):
+        raw = await response.read()
+        is_json = response.content_type == "application/json"
+        return Reply(response.status, json.loads(raw) if is_json and raw else raw.decode(), response.headers)
+
+
+async def call(endpoint: Endpoint, tool: str, **arguments: Any) -> Reply:
+    params = {"name": tool, "arguments": arguments, "_meta": ENVELOPE}
+    return await post(endpoint, "tools/call", params)
+
+
+def spec_of(artifact: Path, *entry: str, **changes: Any) -> RunSpec:
+    given: dict[str, Any] = {
+        "tenant": "acme",
+        "server": "tools",
+        "digest": "00000001",
+        "artifact": str(artifact),
+        "entry": entry or ("python3", "-I", "-S", "/app/server.py"),
+        "limits": Limits(call=20),
+    }
+    return RunSpec(**given | changes)
+
+
+@asynccontextmanager
+async def local_engine(
+    folder: Path, *, clock: Clock | None = None, rules: Rules = RULES, memory: int = 4 * GIB, **changes: Any
+) -> AsyncIterator[LocalEngine]:
+    settings = Settings(folder=folder, memory=memory, bearer=BEARER, **changes)
+    engine = LocalEngine(settings, rules=rules, **({"clock": clock} if clock else {}))
+    async with served(engine, folder):
+        yield engine
+
+
+@asynccontextmanager
+async def fake_engine(
+    folder: Path, *, clock: Clock | None = None, rules: Rules = RULES, memory: int = GIB
+) -> AsyncIterator[FakeEngine]:
+    engine = FakeEngine(
+        socket=folder / SOCKET, bearer=BEARER, memory=memory, rules=rules, clock=clock or Clock()
+    )
+    async with served(engine, folder):
+        yield engine
+
+
+@asynccontextmanager
+async def served(engine: HostedEngine, folder: Path) -> AsyncIterator[None]:
+    (folder / TOKEN).write_text(BEARER)
+    async with listening(engine, folder / SOCKET, bearer=BEARER):
+        try:
+            yield
+        finally:
+            await engine.close(0)
