@@ -10,22 +10,24 @@ import uuid
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from mooring.audit.models import AuditEvent
 from mooring.errors import Forbidden, NotFound
 from mooring.scope import tenant_scope
-from servers.manifests import is_storable
+from servers.manifests import is_storable, source_of
 from servers.models import (
     CallRecord,
     Channel,
     DraftRow,
     Import,
+    Override,
     Prompt,
     Resource,
     ResourceTemplate,
     Server,
     Tool,
+    UpstreamState,
     Version,
 )
 from tenants.access import Access
@@ -102,11 +104,45 @@ def get_version(access: Access, server: Server, number: str) -> Version:
     return version
 
 
-def get_import(access: Access, row: str | uuid.UUID, permission: str = "servers:write") -> Import:
+def get_upstream(
+    access: Access, server: Server, name: str, permission: str = "servers:read"
+) -> UpstreamState | None:
+    """What is known of an upstream the draft declares; None while nothing is, as before its first look."""
     access.require(permission)
-    require_all_servers(access)
+    if name not in server.upstreams:
+        raise NotFound("There is no upstream by that name.")
+    states = UpstreamState.objects.filter(tenant=access.tenant, server=server).select_related("job")
+    found: UpstreamState | None = states.filter(source=source_of(server.upstreams[name])).first()
+    return found
+
+
+def get_override(
+    access: Access, server: Server, row: str | uuid.UUID, permission: str = "servers:operate"
+) -> Override:
+    access.require(permission)
     known = _uuid(row)
-    found: Import | None = Import.objects.filter(tenant=access.tenant, id=known).first() if known else None
+    overrides = Override.objects.filter(tenant=access.tenant, server=server)
+    found: Override | None = overrides.filter(id=known).first() if known else None
+    if found is None:
+        raise NotFound("There is no such switch.")
+    return found
+
+
+def list_imports(access: Access) -> QuerySet[Import]:
+    """Documents handed in, newest first; for a limited key only those for its servers."""
+    access.require("servers:write")
+    imports: QuerySet[Import] = Import.objects.filter(tenant=access.tenant).select_related("server", "job")
+    if access.servers is not None:
+        imports = imports.filter(server_id__in=access.servers)
+    return imports.order_by("-created_at", "-id")
+
+
+def get_import(access: Access, row: str | uuid.UUID, server: Server | None = None) -> Import:
+    """With `server` only one that is meant for it, or for none yet."""
+    imports, known = list_imports(access), _uuid(row)
+    if server is not None:
+        imports = imports.filter(Q(server=server) | Q(server__isnull=True))
+    found: Import | None = imports.filter(id=known).first() if known else None
     if found is None:
         raise NotFound("There is no such import.")
     return found

@@ -23,6 +23,12 @@ class Server(OwnedModel):
     instructions = models.TextField(blank=True, max_length=20_000)
     variables = OrderedJSONField(default=dict, blank=True, help_text="name → {default, description}")
     secrets_needed = OrderedJSONField(default=dict, blank=True, help_text="name → {description}")
+    upstreams = OrderedJSONField(
+        default=dict, blank=True, help_text="name → {url, headers, transport, on_change}"
+    )
+    members = OrderedJSONField(
+        default=list, blank=True, help_text="[{server, channel, prefix}]: servers this one is made of"
+    )
     draft_number = models.PositiveIntegerField(
         default=1, help_text="counts changes; tells a stale form apart"
     )
@@ -57,12 +63,13 @@ class DraftRow(OwnedModel):
 
 
 class Tool(DraftRow):
-    """`binding` is one runtime's definition: `{"http": {...}}` or `{"static": {...}}` (see docs/manifest.md)."""
+    """`binding` is one runtime's definition: `http`, `remote` or `static` → {...} (see docs/manifest.md)."""
 
     input_schema = OrderedJSONField(default=dict)
     output_schema = OrderedJSONField(null=True, blank=True)
     annotations = OrderedJSONField(default=dict, blank=True)
     binding = OrderedJSONField(default=dict)
+    cache = OrderedJSONField(default=dict, blank=True, help_text="{seconds, stale_seconds, shared}, or empty")
 
     class Meta(DraftRow.Meta):
         abstract = False
@@ -76,6 +83,7 @@ class Resource(DraftRow):
     mime_type = models.CharField(max_length=120, blank=True)
     text = models.TextField(blank=True)
     blob = models.TextField(blank=True, help_text="base64; used when there is no text")
+    remote = OrderedJSONField(default=dict, blank=True, help_text="where it is read from, if elsewhere")
     annotations = OrderedJSONField(default=dict, blank=True)
 
     class Meta(DraftRow.Meta):
@@ -90,6 +98,7 @@ class ResourceTemplate(DraftRow):
     mime_type = models.CharField(max_length=120, blank=True)
     text = models.TextField(blank=True, help_text="text with {variable} in the places of the URI's variables")
     completions = OrderedJSONField(default=dict, blank=True, help_text="variable → list of proposed values")
+    remote = OrderedJSONField(default=dict, blank=True, help_text="where it is read from, if elsewhere")
     annotations = OrderedJSONField(default=dict, blank=True)
 
     class Meta(DraftRow.Meta):
@@ -105,7 +114,10 @@ class Prompt(DraftRow):
     arguments = OrderedJSONField(
         default=list, blank=True, help_text="[{name, description, required, completions}]"
     )
-    messages = OrderedJSONField(default=list, help_text="[{role, text}] with {argument} in the text")
+    messages = OrderedJSONField(
+        default=list, blank=True, help_text="[{role, text}] with {argument} in the text"
+    )
+    remote = OrderedJSONField(default=dict, blank=True, help_text="where it is asked for, if elsewhere")
 
     class Meta(DraftRow.Meta):
         abstract = False
@@ -131,6 +143,57 @@ class Secret(OwnedModel):
 
     def __str__(self) -> str:
         return self.name
+
+
+class UpstreamDefinition(OwnedModel):
+    """A part as the MCP server elsewhere defines it: what was pinned, and what it says today."""
+
+    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="definitions")
+    source = models.CharField(max_length=64, help_text="digest of the upstream's declaration")
+    section = models.CharField(max_length=20, help_text="of the manifest: tools, resources …")
+    name = models.CharField(max_length=1_000, help_text="its name or URI there")
+    digest = models.CharField(max_length=64)
+    definition = OrderedJSONField()
+    is_current = models.BooleanField(default=True, help_text="listed like this when it was last looked at")
+    first_seen_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta(OwnedModel.Meta):
+        abstract = False
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["tenant", "server", "source", "section", "digest"], name="definition_once_a_source"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class UpstreamState(OwnedModel):
+    """What is known of an upstream that the draft or a channel declares: when it was looked at, what it said.
+
+    `about` is `{"name", "version", "revision", "instructions", "problems"}`; `error` is why the last look failed.
+    """
+
+    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="upstream_states")
+    source = models.CharField(max_length=64, help_text="digest of the declaration")
+    upstream = models.CharField(max_length=32, help_text="its name in the manifest")
+    declared = OrderedJSONField(help_text="its entry in the manifest")
+    job = models.ForeignKey("jobs.Job", null=True, on_delete=models.SET_NULL, related_name="+")
+    due_at = models.DateTimeField(help_text="when it is to be looked at again")
+    looked_at = models.DateTimeField(null=True)
+    about = OrderedJSONField(default=dict, blank=True)
+    error = models.CharField(max_length=2_000, blank=True)
+
+    class Meta(OwnedModel.Meta):
+        abstract = False
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["tenant", "server", "source"], name="one_state_a_source")
+        ]
+        indexes: ClassVar = [models.Index(fields=["due_at"], name="upstreams_by_due")]
+
+    def __str__(self) -> str:
+        return self.upstream
 
 
 class Version(OwnedModel):
@@ -185,9 +248,44 @@ class Channel(OwnedModel):
         return self.name
 
 
+class Override(OwnedModel):
+    """An operational switch over one tool, or over all of them: it holds at once and needs no new version.
+
+    `settings` by kind: disable `{}`; mock `{"content": [...], "structured": any}`; fault `{"share": 0..1,
+    "delay_ms", "error"}`.
+    """
+
+    KINDS = (("disable", "Disabled"), ("mock", "Mocked"), ("fault", "Fault injected"))
+
+    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="overrides")
+    tool = models.CharField(max_length=128, blank=True, help_text="empty: every tool of the server")
+    kind = models.CharField(max_length=10, choices=KINDS)
+    settings = OrderedJSONField(default=dict, blank=True)
+    reason = models.CharField(max_length=500, blank=True)
+    author = models.CharField(max_length=254)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta(OwnedModel.Meta):
+        abstract = False
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["tenant", "server", "tool", "kind"], name="override_once_a_tool_and_kind"
+            )
+        ]
+        ordering: ClassVar = ["tool", "kind"]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.tool or 'all tools'}"
+
+
 class CallRecord(OwnedModel):
     """One JSON-RPC request that reached a server. The id comes from the journal, so shipping twice is harmless."""
 
+    # Without an index of its own, which every call would pay for: `calls_of_tenant` begins with it.
+    tenant = models.ForeignKey(
+        "tenants.Tenant", on_delete=models.PROTECT, editable=False, related_name="+", db_index=False
+    )
     server_id = models.UUIDField()
     server_slug = models.CharField(max_length=63)
     time = models.DateTimeField()
@@ -212,6 +310,7 @@ class CallRecord(OwnedModel):
         indexes: ClassVar = [
             models.Index(fields=["tenant", "-time", "-id"], name="calls_of_tenant"),
             models.Index(fields=["tenant", "server_id", "-time"], name="calls_of_server"),
+            models.Index(fields=["time"], name="calls_by_time"),  # finds what is too old to keep
         ]
         ordering: ClassVar = ["-time", "-id"]
 
@@ -240,16 +339,25 @@ class IdempotencyKey(OwnedModel):
 
 
 class Import(OwnedModel):
-    """An OpenAPI document on its way to becoming tools: read by a worker, then chosen from by a person."""
+    """A document on its way into a draft: read, mostly by a worker, then chosen from and applied by a person."""
 
     name = models.CharField(max_length=200, help_text="file name or URL it came from")
     source = models.CharField(max_length=2_000, blank=True, help_text="URL, when it is to be fetched")
     document = models.TextField(blank=True)
     job = models.ForeignKey("jobs.Job", null=True, on_delete=models.SET_NULL, related_name="+")
-    result = OrderedJSONField(default=dict, help_text='{"manifest", "operations", "left_out"}')
-    server = models.ForeignKey(Server, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    result = OrderedJSONField(default=dict, help_text='{"kind", "manifest", "operations", "left_out"}')
+    error = models.CharField(max_length=500, blank=True, help_text="why it was refused, when no job says so")
+    server = models.ForeignKey(
+        Server,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="where it goes or went",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     read_at = models.DateTimeField(null=True)
+    applied_at = models.DateTimeField(null=True)
 
     class Meta(OwnedModel.Meta):
         abstract = False
@@ -257,6 +365,24 @@ class Import(OwnedModel):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def state(self) -> str:
+        """waiting, running, done (read, and to be applied), applied or failed."""
+        if self.applied_at is not None:
+            return "applied"
+        if self.read_at is not None and not self.error:
+            return "done"
+        return "failed" if self.error or self.job is None else str(self.job.state)
+
+    @property
+    def is_manifest(self) -> bool:
+        return bool(self.result.get("kind") == "manifest")
+
+    @property
+    def problem(self) -> str:
+        """Why it failed, or may fail if the worker's next attempt does too."""
+        return self.error or (self.job.error if self.job is not None else "")
 
 
 class SessionState(OwnedModel):

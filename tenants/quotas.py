@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol
 
 # Names that are counted at a time; a flood of strangers must not grow the table without end.
 MAX_NAMES = 100_000
+# A tenth of a minute's calls.
+_BURST_SECONDS = 6.0
 
 
 class Rate(NamedTuple):
@@ -50,18 +52,20 @@ class LocalQuotas:
             return Refused("concurrency", slots, 1.0)
         now = self._now()
         arrivals = self._arrivals
-        fresh: list[tuple[str, float]] = []
-        for rate in rates:
+        fresh: dict[str, float] = {}
+        for name, per_minute in rates:
             # Generic cell rate algorithm: a name's theoretical arrival time may run ahead by one burst.
-            interval = 60.0 / rate.per_minute
-            burst = max(1.0, rate.per_minute / 10) * interval
-            due = max(arrivals.get(rate.name, 0.0), now) + interval
+            interval = 60.0 / per_minute
+            burst = _BURST_SECONDS if per_minute >= 10 else interval  # at least one call
+            arrival = arrivals.get(name, now)
+            due = (arrival if arrival > now else now) + interval
             if due - now > burst + 1e-9:
-                return Refused(rate.name, rate.per_minute, due - now - burst)
-            fresh.append((rate.name, due))
+                return Refused(name, per_minute, due - now - burst)
+            fresh[name] = due
         if len(arrivals) > MAX_NAMES:
             self._forget(now)
-        arrivals.update(fresh)
+            arrivals = self._arrivals
+        arrivals |= fresh
         self._running[slot] = running + 1
         return None
 

@@ -46,6 +46,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings once the environment is ready; pytest-django then calls `django.setup()`."""
+    config.addinivalue_line(
+        "markers", "requirement(*ids): what the test proves; tests/protocol/requirements.py"
+    )
     config.stash[_STACK] = stack = ExitStack()
     if not hasattr(config, "workerinput"):
         stack.enter_context(environment.prepared(config.getoption("--setup")))

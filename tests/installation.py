@@ -6,15 +6,16 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
+
+from tests.services import free_port
 
 MOORING = str(Path(sys.executable).parent / "mooring")
 START_SECONDS = 60
@@ -58,6 +59,11 @@ class Installation:
         assert done.stderr.count("\n") == 1, done.stderr
         assert done.stdout == ""
         return done.stderr.strip()
+
+    def but(self, **environment: str) -> Installation:
+        """The same for the command alone, with some variables set otherwise; an empty one is unset."""
+        found = {name: value for name, value in (self.environment | environment).items() if value}
+        return replace(self, environment=found, server=None)
 
     def tenant(self) -> str:
         """A fresh organisation's name."""
@@ -135,10 +141,3 @@ def installed(folder: Path, **more: str) -> Iterator[Installation]:
         yield made
     finally:
         made.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

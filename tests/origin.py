@@ -1,16 +1,24 @@
-"""A small API to import: it checks every request against its own document and answers from memory."""
+"""Origins for tools to call.
+
+`pet_shop` is a small API to import: it checks every request against its own document and answers from memory.
+`rude_origin` breaks the rules of HTTP in as many ways as it has paths.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import jsonschema_rs
 from aiohttp import web
 
+Do = Callable[[Coroutine[Any, Any, Any]], Any]
 PET: dict[str, Any] = {
     "type": "object",
     "required": ["id", "name"],
@@ -99,8 +107,6 @@ class PetShop:
         app.router.add_post("/v1/pets", self._create)
         app.router.add_get("/v1/pets/{id}", self._one)
         app.router.add_get("/v1/pets/{id}/photo", self._photo)
-        app.router.add_get("/slow", self._slow)
-        app.router.add_get("/endless", self._endless)
         return app
 
     @web.middleware
@@ -137,35 +143,155 @@ class PetShop:
     async def _photo(self, _request: web.Request) -> web.Response:
         return web.Response(body=PNG, content_type="image/png")
 
-    async def _slow(self, _request: web.Request) -> web.Response:
-        await asyncio.Event().wait()
-        raise web.HTTPGone
-
-    async def _endless(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-        await response.prepare(request)
-        while True:
-            await response.write(b"x" * 65536)
-
 
 @contextmanager
 def pet_shop() -> Iterator[tuple[PetShop, str]]:
     """The shop and its origin, `http://127.0.0.1:<port>`."""
-    shop, loop = PetShop(), asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="pet-shop")
+    shop = PetShop()
+    with own_loop() as do:
+        runner = web.AppRunner(shop.application(), shutdown_timeout=0.1)
+        do(runner.setup())
+        try:
+            do(web.TCPSite(runner, "127.0.0.1", 0).start())
+            yield shop, f"http://127.0.0.1:{runner.addresses[0][1]}"
+        finally:
+            do(runner.cleanup())
+
+
+@contextmanager
+def own_loop() -> Iterator[Do]:
+    """`do(coroutine)` runs it on a loop in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="origin")
     thread.start()
 
-    def do(work: Any) -> Any:
+    def do(work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, loop).result(timeout=10)
 
-    runner = web.AppRunner(shop.application(), shutdown_timeout=0.1)
-    do(runner.setup())
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    do(site.start())
     try:
-        yield shop, f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield do
     finally:
-        do(runner.cleanup())
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+FORGED = b'{"forged": true}'
+_JSON_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+FINE = _JSON_HEAD + b"Content-Length: 14\r\n\r\n" + b'{"fine": true}'
+_SECOND_ANSWER = _JSON_HEAD + b"Content-Length: %d\r\n\r\n" % len(FORGED) + FORGED
+# What is said before the connection is closed.
+_SAID = {
+    "/too-short": _JSON_HEAD + b'Content-Length: 100\r\n\r\n{"fine"',
+    "/no-http": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "/negative-length": _JSON_HEAD + b"Content-Length: -5\r\n\r\nabcde",
+    "/two-lengths": _JSON_HEAD + b"Content-Length: 2\r\nContent-Length: 14\r\n\r\n" + b'{"fine": true}',
+    "/bad-chunk": _JSON_HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n",
+    "/no-gzip": _JSON_HEAD + b'Content-Encoding: gzip\r\nContent-Length: 14\r\n\r\n{"fine": true}',
+    "/nothing": b"",
+}
+
+
+class RudeOrigin:
+    """What it does to a connection is named by the path of the request. `open` counts connections by path."""
+
+    def __init__(self) -> None:
+        self.open: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
+
+    async def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._serve(reader, writer)
+            writer.close()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the caller has gone
+        finally:
+            if not writer.is_closing():
+                writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        is_usable = True
+        while is_usable:
+            head = await reader.readuntil(b"\r\n\r\n")
+            path = head.split(b" ")[1].decode()
+            self.requests[path] += 1
+            self.open[path] += 1
+            try:
+                is_usable = await self._treat(path, reader, writer)
+            finally:
+                self.open[path] -= 1
+
+    async def _treat(self, path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Whether the connection can be used again."""
+        if path in _SAID:
+            writer.write(_SAID[path])
+            return False
+        await getattr(self, path[1:].replace("-", "_"))(writer)
+        if path in {"/fine", "/too-long"}:
+            return True
+        await reader.read()  # until the caller has closed
+        return False
+
+    async def fine(self, writer: asyncio.StreamWriter) -> None:
+        writer.write(FINE)
+
+    async def too_long(self, writer: asyncio.StreamWriter) -> None:
+        """Behind the length it gave itself it goes on with what looks like the next answer."""
+        writer.write(FINE + _SECOND_ANSWER)
+
+    async def hanging(self, writer: asyncio.StreamWriter) -> None:
+        """Never answers."""
+
+    async def endless(self, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")
+        while True:
+            writer.write(b"x" * 65_536)
+            await writer.drain()
+
+    async def endless_head(self, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        while True:
+            writer.write(b"X-More: " + b"x" * 1_000 + b"\r\n")
+            await writer.drain()
+
+    async def slow(self, writer: asyncio.StreamWriter) -> None:
+        writer.write(_JSON_HEAD + b"Content-Length: 100000\r\n\r\n")
+        while not writer.transport.is_closing():
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    async def half_closed(self, writer: asyncio.StreamWriter) -> None:
+        """Ends its own side without an answer, and keeps the other one open."""
+        writer.write_eof()
+
+    async def half_closed_within(self, writer: asyncio.StreamWriter) -> None:
+        writer.write(_SAID["/too-short"])
+        writer.write_eof()
+
+    async def cut(self, writer: asyncio.StreamWriter) -> None:
+        """The connection is reset."""
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+
+@contextmanager
+def rude_origin() -> Iterator[tuple[RudeOrigin, str]]:
+    """It and its origin, `http://127.0.0.1:<port>`."""
+    rude = RudeOrigin()
+    with own_loop() as do:
+        server = do(asyncio.start_server(rude.meet, "127.0.0.1", 0))
+        try:
+            yield rude, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        finally:
+            do(_closed(server))
+
+
+async def _closed(server: asyncio.Server) -> None:
+    server.close()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.sleep(0)  # in which their connections are closed

@@ -52,7 +52,7 @@ def postgres() -> Iterator[str]:
         return
     with _folder("mooring-postgres-") as folder:
         programs = _readable(postgres_programs(), folder)
-        data, password, port = folder / "data", secrets.token_urlsafe(16), _free_port()
+        data, password, port = folder / "data", secrets.token_urlsafe(16), free_port()
         _initialise(programs, data, password)
         url = f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
         # Nothing here outlives a crash, so nothing needs to reach the disk.
@@ -126,7 +126,7 @@ def _redis() -> Iterator[str]:
         yield given
         return
     with _folder("mooring-redis-") as folder:
-        port = _free_port()
+        port = free_port()
         flags = [
             "--port",
             str(port),
@@ -225,10 +225,10 @@ def _wait(attempt: Callable[[], object], not_yet: type[Exception], name: str) ->
         except not_yet as error:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{name} did not start within {START_SECONDS} s: {error}") from error
-            time.sleep(0.05)
+            time.sleep(0.05)  # a starting server tells nobody when it is ready
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

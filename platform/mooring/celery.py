@@ -24,6 +24,9 @@ from mooring.jobs.execution import run, sweep
 from servers import tasks
 
 SWEEP_EVERY = 5.0
+# A run deletes a million calls at most; at this pace that is more than an installation can answer.
+FORGET_EVERY = 600.0
+MINUTE = 60.0
 DAY = 24 * 3600.0
 
 
@@ -61,6 +64,18 @@ def purge() -> None:
         tasks.purge()
 
 
+@app.task(name="mooring.forget_calls")
+def forget_calls() -> None:
+    with _connections():
+        tasks.forget_calls()
+
+
+@app.task(name="mooring.look_at_upstreams")
+def look_at_upstreams() -> None:
+    with _connections():
+        tasks.look_at_upstreams()
+
+
 def _every(seconds: float, task: str) -> dict[str, object]:
     """A beat that nobody hears is worth nothing by the time of the next."""
     return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
@@ -69,5 +84,7 @@ def _every(seconds: float, task: str) -> dict[str, object]:
 app.conf.beat_schedule = {
     "sweep": _every(SWEEP_EVERY, "mooring.sweep_jobs"),
     "purge": _every(DAY, "mooring.purge"),
+    "forget calls": _every(FORGET_EVERY, "mooring.forget_calls"),
+    "look at upstreams": _every(MINUTE, "mooring.look_at_upstreams"),
 }
 __all__ = ["app"]

@@ -8,6 +8,14 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def data_directory(name: str = "MOORING_DATA_DIR") -> Path:
+    """The folder that NAME says, else `var` in a checkout, else `var` where we are."""
+    base = ROOT if (ROOT / "manage.py").exists() else Path.cwd()
+    return Path(text(name) or base / "var").resolve()
+
 
 def text(name: str, default: str = "") -> str:
     return os.environ.get(name, default).strip()
@@ -20,14 +28,17 @@ def flag(name: str, default: bool = False) -> bool:
     raise ImproperlyConfigured(f"{name}={value!r} is neither true nor false; write 1 or 0.")
 
 
-def number(name: str, default: int) -> int:
+def number(name: str, default: int, *, least: int | None = None) -> int:
     value = text(name)
     if not value:
         return default
     try:
-        return int(value)
+        found = int(value)
     except ValueError:
         raise ImproperlyConfigured(f"{name}={value!r} is not a whole number.") from None
+    if least is not None and found < least:
+        raise ImproperlyConfigured(f"{name}={value!r} is too little; write {least} or more.")
+    return found
 
 
 def words(name: str, default: str = "") -> list[str]:

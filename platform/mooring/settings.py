@@ -19,7 +19,7 @@ ASSETS = ROOT if (ROOT / "manage.py").exists() else PACKAGE
 
 # ---- where and who ---------------------------------------------------------------------------------------
 PORT = env.number("PORT", 8000)
-DATA_DIR = Path(env.text("MOORING_DATA_DIR") or (ROOT if ASSETS is ROOT else Path.cwd()) / "var").resolve()
+DATA_DIR = env.data_directory("MOORING_DATA_DIR")
 ORIGIN = (env.text("MOORING_URL") or f"http://localhost:{PORT}").rstrip("/")
 EMBEDDED = not env.secret("DATABASE_URL")
 INSTALLATION = Installation(DATA_DIR, embedded=EMBEDDED)
@@ -270,6 +270,7 @@ EGRESS_ALLOW = env.words("MOORING_EGRESS_ALLOW")
 # Where the dashboard's playground reaches the data plane; another process in production.
 GATEWAY_URL = (env.text("MOORING_GATEWAY_URL") or f"http://127.0.0.1:{PORT}").rstrip("/")
 JOURNAL_DIR = Path(env.text("MOORING_JOURNAL_DIR") or DATA_DIR / "journal")
+CALLS_KEPT_DAYS = env.number("MOORING_CALLS_KEPT_DAYS", 30, least=1)
 METRICS_TOKEN = env.secret("MOORING_METRICS_TOKEN")
 DRAIN_SECONDS = env.number("MOORING_DRAIN", 0 if EMBEDDED else 5)
 SENTRY_DSN = env.secret("SENTRY_DSN")

@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import structlog
@@ -15,8 +15,8 @@ from django.conf import settings
 from mooring.errors import MooringError, NotFound, Unauthenticated, Unavailable
 from servers.gateway import dispatch, refusals
 from servers.gateway.answering import JSON, TEXT, Header, send_answer
-from servers.gateway.request import Disconnected, Receive, Scope, Send, read_body, wanted_headers
-from servers.pipeline import metrics
+from servers.gateway.request import Bodies, Disconnected, Receive, Scope, Send, wanted_headers
+from servers.pipeline import metrics, turned_away
 from servers.pipeline.admit import admit
 from servers.pipeline.authenticate import admit_principal, authenticate
 from servers.pipeline.call import Call
@@ -45,6 +45,7 @@ class Plane:
     journal: Journal
     quotas: Quotas
     sealer: Sealer
+    bodies: Bodies = field(default_factory=Bodies)
 
 
 class Gateway:
@@ -52,6 +53,7 @@ class Gateway:
 
     def __init__(self) -> None:
         self.plane: Plane | None = None
+        self._hosts = settings.HOSTS  # each look into Django's settings takes a microsecond
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         metrics.active.number += 1
@@ -67,12 +69,12 @@ class Gateway:
         headers, duplicated = wanted_headers(scope["headers"])
         is_metadata = path.startswith(_METADATA)
         match = _PATH.fullmatch(path[len(_METADATA) :] if is_metadata else path)
-        if headers.get("host", "") not in settings.HOSTS:
+        if headers.get("host", "") not in self._hosts:
             return await _plain(send, refusals.Misdirected("This host name is not served here."))
         if match is None or self.plane is None:
             return await _plain(send, NotFound() if match is None else _starting())
-        call = Call(match[1], match[2], match[3] or "", headers, (scope.get("client") or ("",))[0])
-        call.duplicated = duplicated
+        address = (scope.get("client") or ("",))[0]
+        call = Call(match[1], match[2], match[3] or "", headers, address, duplicated)
         if is_metadata:
             try:
                 return await _send_metadata(self.plane, call, send, scope["method"])
@@ -87,6 +89,8 @@ class Gateway:
 
 class _Exchange:
     """One HTTP request from its head to its answer."""
+
+    __slots__ = ("body", "call", "plane", "receive", "send", "slot", "verb")
 
     def __init__(self, plane: Plane, call: Call, verb: str, receive: Receive, send: Send) -> None:
         self.plane = plane
@@ -122,6 +126,7 @@ class _Exchange:
         finally:
             if self.slot:
                 self.plane.quotas.release(self.slot)
+            self.plane.bodies.release(len(self.body))
         call.answer_bytes = len(body)
         self._note()
         headers = [*headers, (b"x-request-id", call.request_id.encode())]
@@ -145,6 +150,7 @@ class _Exchange:
         if not self.slot:
             # What was not admitted is only counted: strangers must not fill the log at the speed of a socket.
             metrics.refusals.labels(call.code).inc()
+            turned_away.register.note(call)
             return
         began = time.perf_counter()
         record(call, self.plane.journal)
@@ -160,7 +166,8 @@ class _Exchange:
         if self.verb != "POST":
             raise refusals.NotAllowed("Send messages with POST.")
         _check_media(self.call.headers)
-        self.body = await read_body(self.receive, self.call.headers, endpoint.facts.limits.request_bytes)
+        limit = endpoint.facts.limits.request_bytes
+        self.body = await self.plane.bodies.read(self.receive, self.call.headers, limit)
         self.call.request_bytes = len(self.body)
         envelope = self.call.envelope = envelopes.read(self.body)
         self.call.method = str(envelope.method)
@@ -196,8 +203,8 @@ def _check_origin(headers: Mapping[str, str]) -> None:
 
 
 def _check_media(headers: Mapping[str, str]) -> None:
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
+    kind = headers.get("content-type", "")
+    if kind != "application/json" and kind.partition(";")[0].strip().lower() != "application/json":
         raise refusals.UnsupportedMedia("Send the message as Content-Type: application/json.")
     accept = headers.get("accept", "*/*")
     if "application/json" not in accept and "*/*" not in accept and "application/*" not in accept:

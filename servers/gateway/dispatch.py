@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 import msgspec
 
 from mooring.errors import NotFound
 from servers.gateway import sessions
 from servers.gateway.answering import Header
-from servers.gateway.request import Disconnected, Receive, until_disconnected
-from servers.pipeline import answers, metrics, tools
+from servers.gateway.request import Receive
+from servers.gateway.watch import Watch
+from servers.pipeline import lists, metrics, reading, tools
 from servers.pipeline.call import Call
 from servers.pipeline.directory import Directory, Endpoint
 from servers.pipeline.loading import LIVE
@@ -23,10 +25,12 @@ from servers.protocol.content import call_result
 from servers.protocol.envelope import Envelope
 from servers.protocol.revisions import MODERN
 from servers.protocol.tokens import Sealer
-from servers.runtimes.base import Outcome
+from servers.runtimes.remote.tool import RemoteCall
 
 Answer = tuple[int, bytes, list[Header]]
 Json = dict[str, Any]
+T = TypeVar("T")
+_READING = frozenset({"resources/read", "prompts/get", "completion/complete"})
 ACCEPTED: Answer = (202, b"", [])
 # How long a client may keep a list without asking again, in milliseconds.
 LIST_TTL = 30_000
@@ -139,21 +143,38 @@ async def _result(
     method, params = call.method, call.params
     if method == "tools/call":
         return await _call_tool(call, snapshot, endpoint, receive)
-    if method in answers.LISTS:
-        return await answers.listed(
-            method, params, snapshot, call.revision, endpoint=endpoint, directory=directory, sealer=sealer
+    if method in lists.LISTS:
+        return await lists.listed(
+            method,
+            params,
+            snapshot,
+            call.revision,
+            endpoint=endpoint,
+            directory=directory,
+            sealer=sealer,
+            principal="" if call.principal is None else call.principal.key,
         )
-    if method == "resources/read":
-        call.subject = str(params.get("uri", ""))
-        return answers.read_resource(
-            params, snapshot, call.revision, limit=endpoint.facts.limits.answer_bytes
-        )
-    if method == "prompts/get":
-        call.subject = str(params.get("name", ""))
-        return answers.get_prompt(params, snapshot, limit=endpoint.facts.limits.answer_bytes)
-    if method == "completion/complete":
-        return answers.completed(params, snapshot)
+    if method in _READING:
+        return await _read(call, snapshot, endpoint, receive)
     return modern.discovered(snapshot.instructions)
+
+
+async def _read(call: Call, snapshot: Snapshot, endpoint: Endpoint, receive: Receive | None) -> Json:
+    params, revision = call.params, call.revision
+    asked = RemoteCall(
+        asyncio.get_running_loop().time() + reading.SECONDS,
+        endpoint.facts.limits.answer_bytes,
+        "" if call.principal is None else call.principal.key,
+    )
+    if call.method == "resources/read":
+        call.subject = str(params.get("uri", ""))
+        work = reading.read_resource(params, snapshot, revision, asked)
+    elif call.method == "prompts/get":
+        call.subject = str(params.get("name", ""))
+        work = reading.get_prompt(params, snapshot, revision, asked)
+    else:
+        work = reading.completed(params, snapshot, asked)
+    return await work if receive is None else await _unless_disconnected(work, receive)
 
 
 async def _call_tool(call: Call, snapshot: Snapshot, endpoint: Endpoint, receive: Receive | None) -> Json:
@@ -167,7 +188,11 @@ async def _call_tool(call: Call, snapshot: Snapshot, endpoint: Endpoint, receive
     if outcome is None:
         began = time.perf_counter()
         work = tools.run(
-            tool, arguments, answer_bytes=endpoint.facts.limits.answer_bytes, request_id=call.request_id
+            tool,
+            arguments,
+            answer_bytes=endpoint.facts.limits.answer_bytes,
+            request_id=call.request_id,
+            principal="" if call.principal is None else call.principal.key,
         )
         if receive is None or tool.binding.is_immediate:
             outcome = await work
@@ -176,22 +201,15 @@ async def _call_tool(call: Call, snapshot: Snapshot, endpoint: Endpoint, receive
         metrics.running.observe(time.perf_counter() - began)
     if outcome.is_error:
         call.status, call.code = "error", outcome.failure or "tool_error"
+    elif outcome.degraded:
+        call.code = "degraded"
     return call_result(outcome, tool.output_schema, call.revision)
 
 
-async def _unless_disconnected(work: Any, receive: Receive) -> Outcome:
+async def _unless_disconnected(work: Awaitable[T], receive: Receive) -> T:
     """Run until done, or cancel when the client goes: on this revision that is the cancellation signal."""
-    running = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(until_disconnected(receive))
-    try:
-        await asyncio.wait({running, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if not running.done():
-            raise Disconnected
-        outcome: Outcome = running.result()
-        return outcome
-    finally:
-        running.cancel()
-        watching.cancel()
+    with Watch(receive):
+        return await work
 
 
 def _encoded(envelope: Envelope, result: Json) -> bytes:

@@ -10,19 +10,26 @@ import structlog
 from django.conf import settings
 
 from mooring.egress.session import session
+from mooring.errors import Unavailable
 from servers.gateway.app import Gateway, Plane
 from servers.gateway.request import Receive, Scope, Send
 from servers.gateway.wakeups import Wakeups
+from servers.pipeline.caching import SharedAnswers
 from servers.pipeline.directory import Directory
 from servers.pipeline.journal import Journal
+from servers.pipeline.parts import Runtimes
 from servers.pipeline.shipping import Shipper
+from servers.pipeline.turned_away import Clerk, register
 from servers.protocol.tokens import Sealer
 from servers.runtimes.upstreams import Upstreams
 from tenants.quotas import LocalQuotas
 
 log = structlog.get_logger(__name__)
 POLL_SECONDS = 0.5
+# Whoever makes changes without end must not make every gateway read and drop without end.
+SHORTEST_PAUSE = 0.05
 TIDY_SECONDS = 60.0
+STOP_SECONDS = 2.0
 
 
 class Lifespan:
@@ -48,30 +55,34 @@ class Lifespan:
 @contextlib.asynccontextmanager
 async def running_plane() -> AsyncIterator[Plane]:
     """Everything a gateway needs, started in the order of dependence and stopped in reverse."""
-    upstreams = Upstreams(session)
-    directory = Directory(upstreams)
+    runtimes = Runtimes.over(Upstreams(session), _shared_answers())
+    directory = Directory(runtimes)
     journal = Journal(settings.JOURNAL_DIR)
     shipper = Shipper(journal)
     shipper.start()
+    clerk = Clerk(register)
+    clerk.start()
     wakeups = Wakeups()
-    await directory.catch_up()
-    tasks = [asyncio.create_task(_poll(directory, wakeups)), asyncio.create_task(_tidy(upstreams))]
+    await directory.start()
+    tasks = [asyncio.create_task(_poll(directory, wakeups)), asyncio.create_task(_tidy(runtimes))]
     try:
         yield Plane(directory, journal, LocalQuotas(), Sealer(settings.SECRET_KEY))
     finally:
         for task in tasks:
             task.cancel()
+        await asyncio.wait(tasks, timeout=STOP_SECONDS)
         await wakeups.close()
-        await upstreams.close()
+        await runtimes.close()
         await asyncio.to_thread(directory.close)
+        await asyncio.to_thread(clerk.stop)
         await asyncio.to_thread(shipper.stop)
         journal.close()
 
 
-async def _tidy(upstreams: Upstreams) -> None:
+async def _tidy(runtimes: Runtimes) -> None:
     while True:
         await asyncio.sleep(TIDY_SECONDS)
-        await upstreams.close_idle()
+        await runtimes.close_idle()
 
 
 async def _poll(directory: Directory, wakeups: Wakeups) -> None:
@@ -81,7 +92,18 @@ async def _poll(directory: Directory, wakeups: Wakeups) -> None:
         await wakeups.wait(POLL_SECONDS)
         try:
             await directory.catch_up()
+        except Unavailable as error:
+            log.warning("changes.unreadable", reason=error.reason, seconds=round(directory.blind_for, 1))
         except (
             Exception
         ):  # this loop outlives whatever goes wrong: without it revoked keys would go on working
             log.exception("changes.unreadable")
+        await asyncio.sleep(SHORTEST_PAUSE)
+
+
+def _shared_answers() -> SharedAnswers | None:
+    if not settings.REDIS_URL:
+        return None
+    from servers.pipeline.shared_answers import RedisAnswers  # without Redis its client is never loaded
+
+    return RedisAnswers(settings.REDIS_URL)

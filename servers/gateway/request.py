@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
-from mooring.errors import ClientError, TooLarge
+from mooring.errors import ClientError, TooLarge, Unavailable
+from servers.runtimes.alarms import TimeLimit
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -14,6 +15,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 BODY_SECONDS = 30.0
+MOST_BODY_BYTES = 256 * 1024 * 1024
 _WANTED = {
     name: name.decode()
     for name in (
@@ -43,70 +45,78 @@ class Disconnected(Exception):
 def wanted_headers(raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], frozenset[str]]:
     """Headers we use, by lower-case name, and the names of those that came more than once."""
     found: dict[str, str] = {}
-    duplicated: set[str] = set()
+    duplicated = _NONE
     for name, value in raw:
-        text = _WANTED.get(name)
-        if text is None:
-            if not name.startswith(b"mcp-param-"):
-                continue
+        if name in _WANTED:
+            text = _WANTED[name]
+        elif name[:10] == b"mcp-param-":
             text = name.decode("latin-1")
+        else:
+            continue
         said = value.decode("latin-1").strip(" \t")
         if text in found:
-            duplicated.add(text)
+            duplicated |= {text}
             # Lists may come on several lines (RFC 9110, 5.3).
             said = f"{found[text]}, {said}" if text in _LISTS else said
         found[text] = said
-    return found, frozenset(duplicated) if duplicated else _NONE
+    return found, duplicated
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
-    """Raises `TooLarge` (413), `ClientError` 408 for a body that dribbles in, and `Disconnected`."""
-    declared = headers.get("content-length", "")
-    if declared.isdigit() and int(declared[:20]) > limit:
-        raise _too_large(limit)
-    # A bare timer: `asyncio.timeout` costs more than reading a body that is there already, as nearly all are.
-    task = asyncio.current_task()
-    assert task is not None
-    late = _Late()
-    timer = asyncio.get_running_loop().call_later(BODY_SECONDS, late.cancel, task)
-    try:
-        return await _collected(receive, limit)
-    except asyncio.CancelledError:
-        if not late.is_set or task.uncancel() > 0:
-            raise
-        raise SlowBody(f"The body did not arrive within {BODY_SECONDS:g} s.") from None
-    finally:
-        timer.cancel()
+class Bodies:
+    """What the bodies of all requests take in memory together, each from its first bytes to its answer."""
 
+    def __init__(self, most: int = MOST_BODY_BYTES) -> None:
+        self.most = most
+        self.held = 0
 
-class _Late:
-    """Whether it was our timer that cancelled."""
+    async def read(self, receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
+        """A whole body of at most `limit` bytes; call `release` with its size when it is no longer needed.
 
-    is_set = False
-
-    def cancel(self, task: asyncio.Task[object]) -> None:
-        self.is_set = True
-        task.cancel()
-
-
-async def _collected(receive: Receive, limit: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        part = message.get("body", b"")
-        size += len(part)
-        if size > limit:
+        Raises `TooLarge` (413), `SlowBody` (408) when it dribbles in, `TooBusy` (503) and `Disconnected`.
+        """
+        declared = headers.get("content-length", "")
+        if declared.isdigit() and int(declared[:20]) > limit:
             raise _too_large(limit)
-        if not message.get("more_body"):
-            return b"".join((*parts, part)) if parts else part
-        parts.append(part)
+        try:
+            with TimeLimit(asyncio.get_running_loop().time() + BODY_SECONDS):
+                return await self._whole(receive, limit)
+        except TimeoutError:
+            raise SlowBody(f"The body did not arrive within {BODY_SECONDS:g} s.") from None
+
+    def release(self, size: int) -> None:
+        self.held -= size
+
+    async def _whole(self, receive: Receive, limit: int) -> bytes:
+        size, earlier = 0, bytearray()
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Disconnected
+                part: bytes = message.get("body", b"")
+                self._take(len(part))
+                size += len(part)
+                if size > limit:
+                    raise _too_large(limit)
+                if not message.get("more_body"):
+                    return bytes(earlier + part) if earlier else part
+                earlier += part
+        except BaseException:
+            self.release(size)
+            raise
+
+    def _take(self, size: int) -> None:
+        if self.held + size > self.most:
+            raise TooBusy("Too many large messages are being read at once. Try again in a moment.")
+        self.held += size
 
 
 def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"The body is larger than {limit} bytes.", limit=limit)
+
+
+class TooBusy(Unavailable):
+    code = "too_busy"
 
 
 class SlowBody(ClientError):

@@ -28,14 +28,32 @@ def parse(raw: bytes | str) -> dict[str, Any]:
     Raises `InvalidInput` for anything else, also for what is too large, too deep or a bomb.
     """
     text = _decode(raw)
-    head = text.lstrip()[:200]
+    _check_head(text.lstrip()[:200])
+    return _fields(_parse_json(text) if looks_like_json(text) else yaml_core.load(text))
+
+
+def parse_json(text: str) -> dict[str, Any]:
+    """The same of JSON alone, for the web process: reading YAML is slow enough to hold up other requests."""
+    try:
+        return _fields(_load_json(_decode(text)))
+    except json.JSONDecodeError as error:
+        raise _broken_json(error) from None
+
+
+def looks_like_json(text: str) -> bool:
+    return text.lstrip("\ufeff \t\r\n")[:1] in ("{", "[")
+
+
+def _check_head(head: str) -> None:
     if not head:
         raise InvalidInput(
             "The document is empty. Paste it again, or choose another file.", code="document_empty"
         )
     if head.startswith("<"):
         _refuse_markup(head)
-    value = _parse_json(text) if head[0] in "{[" else yaml_core.load(text)
+
+
+def _fields(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidInput(
             "The document holds no named fields. An OpenAPI document starts with a line like `openapi: 3.1.0`.",
@@ -104,10 +122,13 @@ def _parse_flow_yaml(text: str, error: json.JSONDecodeError) -> object:
     except InvalidInput as refusal:
         if refusal.reason != "yaml_syntax":
             raise
-        raise InvalidInput(
-            f"The JSON is broken at line {error.lineno}, column {error.colno}: {error.msg}.",
-            code="json_syntax",
-        ) from None
+        raise _broken_json(error) from None
+
+
+def _broken_json(error: json.JSONDecodeError) -> InvalidInput:
+    return InvalidInput(
+        f"The JSON is broken at line {error.lineno}, column {error.colno}: {error.msg}.", code="json_syntax"
+    )
 
 
 def _load_json(text: str) -> object:

@@ -44,6 +44,18 @@ def _request_problems(
         yield refusal
 
 
+def placeholder_problems(
+    place: str, text: str, variables: Mapping[str, Any], secrets: Mapping[str, Any]
+) -> Iterator[Problem]:
+    """Variables and secrets that a text names and the server does not have."""
+    values = Values(dict.fromkeys(variables, "stand-in").get, dict.fromkeys(secrets, "stand-in").get)
+    values.fill(text)
+    for name in dict.fromkeys(values.missing_variables):
+        yield place, f"It names {{{name}}}, which is not a variable of the server."
+    for name in dict.fromkeys(values.missing_secrets):
+        yield place, f"It names the secret {name!r}. Declare it under secrets."
+
+
 def _refusal(definition: HttpDefinition, values: Values, *, believed: bool) -> Problem | None:
     place = "http.url"
     try:

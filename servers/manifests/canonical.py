@@ -22,8 +22,12 @@ _NOT_STORED = re.compile("[\x00\ud800-\udfff]")
 
 def canonical(manifest: Json) -> bytes:
     """JSON without defaults, with sorted keys and no spaces, in UTF-8."""
-    shortest = without_defaults(manifest)
-    return json.dumps(shortest, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return canonical_json(without_defaults(manifest))
+
+
+def canonical_json(value: Any) -> bytes:
+    """Any JSON with sorted keys and no spaces, in UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def digest(manifest: Json) -> str:
@@ -34,6 +38,15 @@ def digest(manifest: Json) -> str:
 def is_storable(text: str) -> bool:
     """False for text that PostgreSQL or UTF-8 cannot hold: with a NUL or half a surrogate pair."""
     return _NOT_STORED.search(text) is None
+
+
+def storable(value: Any) -> Any:
+    """JSON from elsewhere without the characters that cannot be kept."""
+    if isinstance(value, dict):
+        return {_NOT_STORED.sub("", str(name)): storable(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [storable(part) for part in value]
+    return _NOT_STORED.sub("", value) if isinstance(value, str) else value
 
 
 def plain(value: object, depth: int = 0) -> Any:
@@ -91,6 +104,10 @@ def without_defaults(manifest: Json) -> Json:
             whole[name] = {
                 key: _without(about, default="", description="") for key, about in whole[name].items()
             }
+    if "upstreams" in whole:
+        whole["upstreams"] = {name: shortened_upstream(one) for name, one in whole["upstreams"].items()}
+    if "members" in whole:
+        whole["members"] = [_without(member, channel="live", prefix="") for member in whole["members"]]
     for section, shorten in SHORTEN.items():
         if section in whole:
             whole[section] = [shorten(part) for part in whole[section]]
@@ -108,6 +125,16 @@ def _without(part: Json, **defaults: Any) -> Json:
     }
 
 
+def shortened_upstream(upstream: Json) -> Json:
+    return _without(upstream, headers={}, transport="auto", on_change="refuse")
+
+
+def source_of(upstream: Json) -> str:
+    """A digest of where an upstream is and as whom it is spoken to; what is done about changes is no part of it."""
+    declared = {name: part for name, part in shortened_upstream(upstream).items() if name != "on_change"}
+    return hashlib.sha256(canonical_json(declared)).hexdigest()
+
+
 _DESCRIBED = {"title": "", "description": "", "annotations": {}, "enabled": True}
 
 
@@ -115,7 +142,14 @@ def _tool(tool: Json) -> Json:
     short = _without(tool, **_DESCRIBED)
     if "http" in short:
         short["http"] = _http(short["http"])
-    return short
+    if "cache" in short:
+        short["cache"] = _without(short["cache"], stale_seconds=0, shared=False)
+    return _remote(short)
+
+
+def _remote(part: Json) -> Json:
+    """The part with its `remote` shortened, if it has one."""
+    return part | {"remote": _without(part["remote"], timeout_seconds=30)} if "remote" in part else part
 
 
 def _http(http: Json) -> Json:
@@ -137,11 +171,11 @@ def _parameter(parameter: Json) -> Json:
 
 
 def _resource(resource: Json) -> Json:
-    return _without(resource, **_DESCRIBED, mime_type="")
+    return _remote(_without(resource, **_DESCRIBED, mime_type=""))
 
 
 def _resource_template(template: Json) -> Json:
-    return _without(template, **_DESCRIBED, mime_type="", completions={})
+    return _remote(_without(template, **_DESCRIBED, mime_type="", completions={}))
 
 
 def _prompt(prompt: Json) -> Json:
@@ -149,7 +183,7 @@ def _prompt(prompt: Json) -> Json:
         _without(argument, title="", description="", required=False, completions=[])
         for argument in prompt.get("arguments", [])
     ]
-    return _without(prompt | {"arguments": arguments}, **_DESCRIBED, arguments=[])
+    return _remote(_without(prompt | {"arguments": arguments}, **_DESCRIBED, arguments=[]))
 
 
 SHORTEN: dict[str, Callable[[Json], Json]] = {
@@ -161,10 +195,11 @@ SHORTEN: dict[str, Callable[[Json], Json]] = {
 
 # ---- for people ------------------------------------------------------------------------------------------
 _ORDER = (
-    "mooring server variables secrets tools resources resource_templates prompts "
+    "mooring server variables secrets upstreams members tools resources resource_templates prompts "
     "name title description instructions uri uri_template mime_type arguments messages "
-    "input_schema output_schema http static annotations enabled method url in argument style explode "
-    "parameters constants basic_auth username password body response timeout_seconds"
+    "input_schema output_schema http remote static cache annotations enabled upstream channel prefix "
+    "method url headers transport on_change in argument style explode "
+    "parameters constants basic_auth username password body response digest timeout_seconds"
 ).split()
 _RANK = {name: rank for rank, name in enumerate(_ORDER)}
 # What YAML 1.2 reads as something other than text although PyYAML, which knows 1.1, would not quote it.
@@ -204,5 +239,14 @@ def _ordered(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     names = sorted(value, key=lambda name: _RANK.get(name, len(_RANK)))
-    kept = ("input_schema", "output_schema", "variables", "secrets", "fields", "completions")
+    kept = (
+        "input_schema",
+        "output_schema",
+        "variables",
+        "secrets",
+        "upstreams",
+        "headers",
+        "fields",
+        "completions",
+    )
     return {name: value[name] if name in kept else _ordered(value[name]) for name in names}

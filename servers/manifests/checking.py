@@ -13,8 +13,15 @@ from typing import Any, NoReturn
 from mooring.errors import InvalidInput
 from servers import schemas
 from servers.manifests.bindings import http_problems
-from servers.manifests.canonical import SHORTEN, canonical, plain, without_defaults
+from servers.manifests.canonical import (
+    SHORTEN,
+    canonical,
+    plain,
+    shortened_upstream,
+    without_defaults,
+)
 from servers.manifests.shape import FORMAT, PART, SCHEMA
+from servers.manifests.upstreams import remote_problems, upstream_problems
 from servers.protocol.headers import mirrored_parameters
 
 Json = dict[str, Any]
@@ -24,6 +31,11 @@ _MAX_PROBLEMS = 100
 _SECRET = re.compile(r"\{secret:([A-Za-z_][A-Za-z0-9_.-]*)\}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+")
 _EXPRESSION = re.compile(r"\{[+#./;?&]?([A-Za-z_][A-Za-z0-9_]*(?:,[A-Za-z_][A-Za-z0-9_]*)*)\}")
+_CHOICES = {
+    "resources": "text, blob and remote",
+    "resource_templates": "text and remote",
+    "prompts": "messages and remote",
+}
 _KEY = {"tools": "name", "resources": "uri", "resource_templates": "uri_template", "prompts": "name"}
 
 
@@ -48,19 +60,32 @@ def check(manifest: object) -> Json:
     return shortest
 
 
-def check_part(
-    section: str, definition: object, *, variables: Mapping[str, Any], secrets: Mapping[str, Any]
-) -> Json:
-    """One entry of a section, its defaults left out; places are relative to it. Raises `InvalidInput`."""
+def check_part(section: str, definition: object, *, within: Json) -> Json:
+    """One entry of a section, its defaults left out; places are relative to it. Raises `InvalidInput`.
+
+    `within` holds what the manifest around it declares: `variables`, `secrets` and `upstreams`.
+    """
     part: Json = plain(definition)
     _refuse(_shape_problems(PART[section], part))
-    _refuse(_part_problems(section, part, variables, secrets))
+    _refuse(_part_problems(section, part, within))
     return SHORTEN[section](part)
 
 
+def check_upstream(definition: object, *, within: Json) -> Json:
+    """One entry of `upstreams`, as `check_part`."""
+    upstream: Json = plain(definition)
+    _refuse(_shape_problems("upstream", upstream))
+    _refuse(upstream_problems(upstream, within.get("variables", {}), within.get("secrets", {})))
+    return shortened_upstream(upstream)
+
+
 def secrets_named(definition: object) -> list[str]:
-    """Names in `{secret:NAME}` anywhere in a tool's request, in alphabetical order."""
-    http = definition.get("http") if isinstance(definition, dict) else None
+    """Names in `{secret:NAME}` anywhere in a tool's request or an upstream's headers, in alphabetical order."""
+    if not isinstance(definition, dict):
+        return []
+    http, headers = definition.get("http"), definition.get("headers")
+    if isinstance(headers, dict):
+        return _secrets_in(headers.values())
     if not isinstance(http, dict):
         return []
     auth = http.get("basic_auth")
@@ -72,6 +97,10 @@ def secrets_named(definition: object) -> list[str]:
         else []
     )
     texts.append(http.get("url"))
+    return _secrets_in(texts)
+
+
+def _secrets_in(texts: Iterable[object]) -> list[str]:
     return sorted({name for text in texts if isinstance(text, str) for name in _SECRET.findall(text)})
 
 
@@ -107,9 +136,11 @@ def _shape_problems(part: str, value: Json) -> Iterator[Problem]:
 
 def _shape_sentence(where: str, phrase: str, value: Json) -> str:
     if re.fullmatch(r"(tools\[\d+\])?", where) and "alternatives" in phrase:
-        return "Give it exactly one of http and static."
-    if re.fullmatch(r"resources\[\d+\]", where) and "alternatives" in phrase:
-        return "Give it exactly one of text and blob."
+        return "Give it exactly one of http, remote and static."
+    if "alternatives" in phrase and (
+        choice := re.fullmatch(r"(resources|resource_templates|prompts)\[\d+\]", where)
+    ):
+        return f"Give it exactly one of {_CHOICES[choice[1]]}."
     return f"It {phrase}." if not phrase.startswith("`") else f"{phrase}."
 
 
@@ -117,12 +148,26 @@ def _shape_sentence(where: str, phrase: str, value: Json) -> str:
 
 
 def _whole_problems(manifest: Json) -> Iterator[Problem]:
-    variables, secrets = manifest.get("variables", {}), manifest.get("secrets", {})
+    for name, upstream in manifest.get("upstreams", {}).items():
+        for where, sentence in upstream_problems(
+            upstream, manifest.get("variables", {}), manifest.get("secrets", {})
+        ):
+            yield f"upstreams.{name}.{where}", sentence
+    members = [member["server"] for member in manifest.get("members", [])]
+    for index, slug in enumerate(members):
+        if slug in members[:index]:
+            yield f"members[{index}].server", f"The server {slug!r} is a member already."
+    for index, member in enumerate(manifest.get("members", [])):
+        if member.get("channel") == "draft":
+            yield (
+                f"members[{index}].channel",
+                "A draft is for its own members alone; name a channel or version.",
+            )
     for section in PART:
         parts = manifest.get(section, [])
         yield from _twins(section, parts)
         for index, part in enumerate(parts):
-            for where, sentence in _part_problems(section, part, variables, secrets):
+            for where, sentence in _part_problems(section, part, manifest):
                 yield f"{section}[{index}].{where}", f"{sentence} (in {part['name']!r})"
 
 
@@ -134,11 +179,10 @@ def _twins(section: str, parts: list[Json]) -> Iterator[Problem]:
         seen.add(part[key])
 
 
-def _part_problems(
-    section: str, part: Json, variables: Mapping[str, Any], secrets: Mapping[str, Any]
-) -> Iterator[Problem]:
+def _part_problems(section: str, part: Json, within: Json) -> Iterator[Problem]:
+    yield from remote_problems(part, within.get("upstreams", {}))
     if section == "tools":
-        yield from _tool_problems(part, variables, secrets)
+        yield from _tool_problems(part, within.get("variables", {}), within.get("secrets", {}))
     elif section == "resources":
         yield from _resource_problems(part)
     elif section == "resource_templates":
@@ -155,9 +199,11 @@ def _tool_problems(tool: Json, variables: Mapping[str, Any], secrets: Mapping[st
         mirrored_parameters(tool["input_schema"])
     except ValueError as error:
         yield "input_schema", str(error)
+    if "cache" in tool and not tool.get("annotations", {}).get("readOnlyHint"):
+        yield "cache", "Only answers of a tool that changes nothing are remembered; set its readOnlyHint."
     if "http" in tool:
         yield from http_problems(tool, variables, secrets)
-    elif tool["static"]["kind"] == "text" and "text" not in tool["static"]:
+    elif "static" in tool and tool["static"]["kind"] == "text" and "text" not in tool["static"]:
         yield "static.text", "Give the text it answers with."
 
 

@@ -58,6 +58,7 @@ def precedence(number: str) -> tuple[int, int, int, bool, str]:
 def _compare(old: Json, new: Json) -> Iterator[_Difference]:
     old, new = without_defaults(old), without_defaults(new)
     yield from _settings(old, new)
+    yield from _members_of(old, new)
     for section, (noun, key, compare) in _SECTIONS.items():
         yield from _rows(noun, _served(old, section, key), _served(new, section, key), compare)
         yield from _hidden(noun, section, key, old, new)
@@ -67,7 +68,7 @@ def _settings(old: Json, new: Json) -> Iterator[_Difference]:
     for name in ("title", "description", "instructions"):
         if old["server"].get(name) != new["server"].get(name):
             yield _Difference(Weight.PATCH, f"The server's {name} changed.")
-    for section, noun in (("variables", "variable"), ("secrets", "secret")):
+    for section, noun in (("variables", "variable"), ("secrets", "secret"), ("upstreams", "upstream")):
         before, after = old.get(section, {}), new.get(section, {})
         yield from (_Difference(Weight.PATCH, f"The {noun} {n} was added.") for n in after if n not in before)
         yield from (
@@ -76,6 +77,15 @@ def _settings(old: Json, new: Json) -> Iterator[_Difference]:
         for name in before.keys() & after.keys():
             if before[name] != after[name]:
                 yield _Difference(Weight.PATCH, f"The {noun} {name} changed.")
+
+
+def _members_of(old: Json, new: Json) -> Iterator[_Difference]:
+    before, after = ({one["server"]: one for one in side.get("members", [])} for side in (old, new))
+    yield from (_Difference(Weight.MAJOR, f"The member {n} was removed.") for n in before if n not in after)
+    yield from (_Difference(Weight.MINOR, f"The member {n} was added.") for n in after if n not in before)
+    for name in before.keys() & after.keys():
+        if before[name] != after[name]:
+            yield _Difference(Weight.MAJOR, f"The member {name} is taken in another way.")
 
 
 def _served(manifest: Json, section: str, key: str) -> dict[str, Json]:
@@ -125,7 +135,9 @@ def _members(
 ) -> Iterator[_Difference]:
     for name in sorted(old.keys() | new.keys()):
         if name not in apart and old.get(name) != new.get(name):
-            words = {"http": "request", "static": "answer"}.get(name, name.replace("_", " "))
+            words = {"http": "request", "static": "answer", "remote": "upstream"}.get(
+                name, name.replace("_", " ")
+            )
             yield _Difference(Weight.PATCH, f"{what}: its {words} changed.")
 
 

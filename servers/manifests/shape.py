@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from servers.runtimes.http.definition import LONGEST_TIMEOUT
@@ -9,6 +10,9 @@ from servers.runtimes.http.definition import LONGEST_TIMEOUT
 Json = dict[str, Any]
 FORMAT = 1
 SECRET_NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"
+UPSTREAM_NAME = r"[a-z][a-z0-9-]{0,31}"
+MOST_UPSTREAMS = 20
+MOST_MEMBERS = 20
 MOST = {"tools": 5_000, "resources": 2_000, "resource_templates": 500, "prompts": 500}
 PART = {
     "tools": "tool",
@@ -16,6 +20,11 @@ PART = {
     "resource_templates": "resource_template",
     "prompts": "prompt",
 }
+SECTIONS = tuple(PART)
+
+
+def is_upstream_name(name: str) -> bool:
+    return re.fullmatch(UPSTREAM_NAME, name) is not None
 
 
 def _text(most: int, least: int = 0, **more: Any) -> Json:
@@ -40,11 +49,22 @@ def _named(values: Json, pattern: str = SECRET_NAME, most: int = 100) -> Json:
     }
 
 
+def _one_of(*names: str) -> list[Json]:
+    return [{"required": [name]} for name in names]
+
+
 def _ref(name: str) -> Json:
     return {"$ref": f"#/$defs/{name}"}
 
 
+def _remote(**theirs: Json) -> Json:
+    """What a part is called at its upstream, and the digest of the definition it was taken over with."""
+    called = {"upstream": {"type": "string", "pattern": f"^{UPSTREAM_NAME}$"}} | theirs
+    return _object(" ".join((*called, "digest")), **called, digest=_DIGEST, timeout_seconds=_TIMEOUT)
+
+
 _SWITCH = {"type": "boolean"}
+_DIGEST = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 _WIRE_NAME = _text(200, 1)
 _ARGUMENT = _text(200, 1)
 _DESCRIBED = {"title": _text(200), "description": _text(20_000)}
@@ -76,6 +96,7 @@ _BODY = _object(
     required=_SWITCH,
     binary={"oneOf": [_SWITCH, _list(_WIRE_NAME, 1_000)]},
 )
+_TIMEOUT = {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_TIMEOUT}
 _HTTP = _object(
     "method url",
     method={"enum": ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]},
@@ -85,7 +106,27 @@ _HTTP = _object(
     basic_auth=_object(username=_text(2_000), password=_text(2_000)),
     body=_BODY,
     response=_object(**{"as": {"enum": ["auto", "json", "text", "binary"]}}, pick=_text(1_000)),
-    timeout_seconds={"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_TIMEOUT},
+    timeout_seconds=_TIMEOUT,
+)
+_HEADER_NAME = "[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}"
+_UPSTREAM = _object(
+    "url",
+    url=_text(4_000, 1),
+    headers=_named(_text(8_000), _HEADER_NAME, 50),
+    transport={"enum": ["auto", "http", "sse"]},
+    on_change={"enum": ["refuse", "serve"]},
+)
+_CACHE = _object(
+    "seconds",
+    seconds={"type": "number", "exclusiveMinimum": 0, "maximum": 24 * 3600},
+    stale_seconds={"type": "number", "minimum": 0, "maximum": 7 * 24 * 3600},
+    shared=_SWITCH,
+)
+_MEMBER = _object(
+    "server",
+    server=_text(63, 1),
+    channel=_text(63, 1),
+    prefix=_text(32, pattern="^[A-Za-z0-9_.-]*$"),
 )
 _STATIC = _object("kind", kind={"enum": ["echo", "clock", "text"]}, text=_text(100_000))
 _ANNOTATIONS = {
@@ -106,9 +147,12 @@ SCHEMA: Json = {
         server=_object("title", title=_text(120, 1), description=_text(2_000), instructions=_text(20_000)),
         variables=_named(_object(default=_text(2_000), description=_text(2_000))),
         secrets=_named(_object(description=_text(2_000))),
+        upstreams=_named(_ref("upstream"), UPSTREAM_NAME, MOST_UPSTREAMS),
+        members=_list(_MEMBER, MOST_MEMBERS),
         **{section: _list(_ref(part), MOST[section]) for section, part in PART.items()},
     ),
     "$defs": {
+        "upstream": _UPSTREAM,
         "tool": {
             **_object(
                 "name input_schema",
@@ -122,10 +166,12 @@ SCHEMA: Json = {
                 output_schema={"type": "object"},
                 annotations={"type": "object", "properties": dict.fromkeys(_HINTS, _SWITCH)},
                 http=_HTTP,
+                remote=_remote(name=_WIRE_NAME),
                 static=_STATIC,
+                cache=_CACHE,
                 enabled=_SWITCH,
             ),
-            "oneOf": [{"required": ["http"]}, {"required": ["static"]}],
+            "oneOf": _one_of("http", "remote", "static"),
         },
         "resource": {
             **_object(
@@ -136,41 +182,50 @@ SCHEMA: Json = {
                 mime_type=_text(120),
                 text=_TEXT,
                 blob=_text(4 * 1024 * 1024, 1),
+                remote=_remote(uri=_text(1_000, 1)),
                 annotations=_ANNOTATIONS,
                 enabled=_SWITCH,
             ),
-            "oneOf": [{"required": ["text"]}, {"required": ["blob"]}],
+            "oneOf": _one_of("text", "blob", "remote"),
         },
-        "resource_template": _object(
-            "name uri_template text",
-            name=_text(128, 1),
-            **_DESCRIBED,
-            uri_template=_text(1_000, 1),
-            mime_type=_text(120),
-            text=_TEXT,
-            completions=_named(_VALUES),
-            annotations=_ANNOTATIONS,
-            enabled=_SWITCH,
-        ),
-        "prompt": _object(
-            "name messages",
-            name=_text(128, 1),
-            **_DESCRIBED,
-            arguments=_list(
-                _object(
-                    "name",
-                    name=_text(128, 1),
-                    title=_text(200),
-                    description=_text(2_000),
-                    required=_SWITCH,
-                    completions=_VALUES,
+        "resource_template": {
+            **_object(
+                "name uri_template",
+                name=_text(128, 1),
+                **_DESCRIBED,
+                uri_template=_text(1_000, 1),
+                mime_type=_text(120),
+                text=_TEXT,
+                remote=_remote(),
+                completions=_named(_VALUES),
+                annotations=_ANNOTATIONS,
+                enabled=_SWITCH,
+            ),
+            "oneOf": _one_of("text", "remote"),
+        },
+        "prompt": {
+            **_object(
+                "name",
+                name=_text(128, 1),
+                **_DESCRIBED,
+                arguments=_list(
+                    _object(
+                        "name",
+                        name=_text(128, 1),
+                        title=_text(200),
+                        description=_text(2_000),
+                        required=_SWITCH,
+                        completions=_VALUES,
+                    ),
+                    100,
                 ),
-                100,
+                messages=_list(
+                    _object("role text", role={"enum": ["user", "assistant"]}, text=_text(100_000, 1)), 100, 1
+                ),
+                remote=_remote(name=_WIRE_NAME),
+                enabled=_SWITCH,
             ),
-            messages=_list(
-                _object("role text", role={"enum": ["user", "assistant"]}, text=_text(100_000, 1)), 100, 1
-            ),
-            enabled=_SWITCH,
-        ),
+            "oneOf": _one_of("messages", "remote"),
+        },
     },
 }

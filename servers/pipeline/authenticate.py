@@ -28,7 +28,8 @@ async def authenticate(call: Call, directory: Directory) -> Principal | None:
     if scheme.lower() != "bearer" or not credential or len(credential) > MAX_CREDENTIAL:
         raise Unauthenticated("Send `Authorization: Bearer <key>`.", code="malformed_credential")
     principal = await _principal(credential, directory)
-    if principal is None or (principal.expires and principal.expires <= time.time()):
+    if principal is None or principal.is_barred or (principal.expires and principal.expires <= time.time()):
+        call.principal = principal
         raise Unauthenticated("This key is unknown, revoked or expired.", code="invalid_credential")
     return principal
 
@@ -77,4 +78,5 @@ def admit_principal(call: Call, endpoint: Endpoint | None, principal: Principal 
         return anonymous(call.address)
     if principal is None:
         raise Unauthenticated("This endpoint needs a key: `Authorization: Bearer moor_…`.")
+    call.principal = principal
     raise NotFound("There is no server here that this key may call.")

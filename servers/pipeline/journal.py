@@ -1,13 +1,18 @@
 """The record of calls, written before their answers are sent: one file per process start, only appended to.
 
-A record is `[u32 length][u32 crc32][msgpack]`, little endian, put down by one `write` on an O_APPEND file.
-It survives the death of the process, not the loss of power. The owner holds a lock on its file for as long as
-it lives, so that a file whose lock can be had belongs to the dead and may be shipped by anybody.
+A record is `[u32 length][u32 crc32][msgpack]`, little endian; after the last one come zeros. The end of the file
+is mapped into memory and a record is copied there: no system call, which would also give the interpreter away to
+the shipping thread at each call. It survives the death of the process, not the loss of power. The owner holds a
+lock on its file for as long as it lives, so that a file whose lock can be had belongs to the dead and may be
+shipped by anybody.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
+import mmap
 import os
 import time
 import zlib
@@ -30,10 +35,16 @@ ROTATE_AT = 64 * 1024 * 1024
 RESERVE = 64 * 1024 * 1024
 # Asking the file system at each call would cost as much as writing the record.
 CHECK_EVERY = 0.25
-# Longer than any honest record; a probe of this size succeeds only where the next record will fit as well.
+# Longer than any honest record.
 LARGEST = 64 * 1024
+# How much of a file is taken from the disk and mapped at a time. At half of it the next is made ready, so that a
+# full disk is noticed before a call is admitted whose record would not fit.
+WINDOW = 1024 * 1024
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _HEAD = Struct("<II")
-_LOW = (1 << 62) - 1
+# The bits of a UUID that say of what version and variant it is (RFC 9562), and all the others.
+_VERSION_7 = 7 << 76 | 2 << 62
+_NOT_FIXED = ~(15 << 76 | 3 << 62)
 _log = structlog.get_logger(__name__)
 
 
@@ -49,16 +60,15 @@ os.register_at_fork(after_in_child=_random.seed)
 
 def _new_id() -> bytes:
     """`mooring.ids.uuid7().bytes` at a tenth of its price, which a call would notice."""
-    random = _random.getrandbits(74)
-    value = time.time_ns() // 1_000_000 << 80 | 7 << 76 | random >> 62 << 64 | 2 << 62 | random & _LOW
-    return value.to_bytes(16)
+    value = time.time_ns() // 1_000_000 << 80 | _random.getrandbits(80)
+    return (value & _NOT_FIXED | _VERSION_7).to_bytes(16)
 
 
 def _now() -> int:
     return time.time_ns() // 1_000
 
 
-class CallEntry(msgspec.Struct, array_like=True, kw_only=True, gc=False):
+class CallEntry(msgspec.Struct, array_like=True, gc=False):
     """The fields of `servers.models.CallRecord`. New ones go last and have defaults: old files are read too.
 
     `time` is in microseconds since 1970; `tenant_id`, `server_id` and `id` are the 16 bytes of a UUID.
@@ -92,13 +102,52 @@ _TEXTS = tuple(field.name for field in msgspec.structs.fields(CallEntry) if fiel
 class Segment:
     """One file and its lock. `size` bytes and `records` records of it are whole."""
 
-    __slots__ = ("descriptor", "path", "records", "size")
+    __slots__ = ("_begin", "_end", "_window", "descriptor", "path", "records", "size")
 
     def __init__(self, path: Path, descriptor: int, size: int = 0) -> None:
         self.path = path
         self.descriptor = descriptor
         self.size = size
         self.records = 0
+        self._window: mmap.mmap | None = None
+        self._begin = self._end = 0
+
+    @property
+    def room(self) -> int:
+        """Bytes that can be appended for sure."""
+        return self._end - self.size
+
+    def append(self, record: bytes) -> None:
+        """Copy a record behind the last one. Raises OSError, and leaves nothing behind, when there is no room."""
+        end = self.size + len(record)
+        if end > self._end:
+            self.make_room()
+        assert self._window is not None
+        self._window[self.size - self._begin : end - self._begin] = record
+        self.size = end
+        self.records += 1
+
+    def make_room(self) -> None:
+        """Map what follows the last record. Raises OSError, for one when the disk is full.
+
+        The disk gives the room first: storing to a page that it has none for would kill the process.
+        """
+        begin = self.size // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+        try:
+            os.posix_fallocate(self.descriptor, begin, WINDOW)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self.descriptor, self._end)
+            raise
+        window = mmap.mmap(self.descriptor, WINDOW, offset=begin)
+        self._unmap()
+        self._window, self._begin, self._end = window, begin, begin + WINDOW
+
+    def _unmap(self) -> None:
+        window, self._window = self._window, None
+        self._begin = self._end = 0
+        if window is not None:
+            window.close()
 
     def discard(self) -> None:
         """Remove the file, then let go of its lock: in this order nobody can adopt it in between."""
@@ -106,7 +155,8 @@ class Segment:
         self.release()
 
     def release(self) -> None:
-        """Let go of the lock; the file is an orphan from here on. A write that comes too late fails."""
+        """Let go of the lock; the file is an orphan from here on. A record that comes too late is refused."""
+        self._unmap()  # the map holds on to the file, and so to the lock
         descriptor, self.descriptor = self.descriptor, -1
         os.close(descriptor)
 
@@ -121,6 +171,10 @@ class Segment:
                 # Whole but strange: written by another release. It must not hold up what follows.
                 _log.error("call_log.record_skipped", file=self.path.name, error=str(error))
         return entries, offset
+
+    def is_torn(self, offset: int) -> bool:
+        """Whether something was begun at `offset`, where whole records end."""
+        return any(os.pread(self.descriptor, _HEAD.size, offset))
 
     def _payloads(self, offset: int) -> Iterator[tuple[memoryview, int]]:
         """Payloads and where they end, up to the end or the first record that is torn."""
@@ -150,7 +204,7 @@ def create(directory: Path) -> Segment:
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{uuid4().hex}{SUFFIX}"
     unnamed = path.with_suffix(".new")
-    descriptor = os.open(unnamed, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     unnamed.rename(path)
     return Segment(path, descriptor)
@@ -184,9 +238,8 @@ class Journal:
         self._current = self.segments[-1]
         self._reserve = reserve
         self._rotate_at = rotate_at
-        self._buffer = bytearray(4_096)
         self._failed = False
-        self._in_doubt = False
+        self._is_lost = False
         self._has_room = True
         self._checked_at = 0.0
 
@@ -201,21 +254,19 @@ class Journal:
 
     def append(self, entry: CallEntry) -> None:
         """Write one record, some microseconds. Raises `JournalFailed` when it is not wholly in the file."""
-        buffer = self._buffer
         try:
-            _encoder.encode_into(entry, buffer, _HEAD.size)
+            payload = _encoder.encode(entry)
         except UnicodeEncodeError:
-            _encoder.encode_into(_encodable(entry), buffer, _HEAD.size)
-        length = len(buffer) - _HEAD.size
-        if length > LARGEST:
+            payload = _encoder.encode(_encodable(entry))
+        if len(payload) > LARGEST:
             raise JournalFailed("The record of this call is too long to be kept.")
-        with memoryview(buffer) as view:
-            _HEAD.pack_into(buffer, 0, length, zlib.crc32(view[_HEAD.size :]))
-        if self._current.size >= self._rotate_at:
-            self._rotate()
-        self._write(buffer)
-        self._current.size += len(buffer)
-        self._current.records += 1
+        try:
+            if self._is_lost or self._current.size >= self._rotate_at:
+                self._rotate()
+            self._current.append(_HEAD.pack(len(payload), zlib.crc32(payload)) + payload)
+        except OSError as error:
+            raise self._failure(error) from error
+        self._failed = False
         self.appended += 1
 
     def close(self) -> None:
@@ -223,37 +274,14 @@ class Journal:
         while self.segments:
             self.segments.popleft().release()
 
-    def _write(self, data: bytearray | bytes) -> None:
-        """Raises `JournalFailed` and leaves no part of the record behind."""
-        if self._in_doubt:
-            self._rotate()
-        try:
-            written = os.write(self._current.descriptor, data)
-        except OSError as error:
-            self._cut()
-            raise self._failure(error.strerror) from error
-        if written != len(data):
-            self._cut()
-            raise self._failure("the disk is full")
-        self._failed = False
-
-    def _cut(self) -> None:
-        """Back to the last whole record. A file that cannot be cut is never appended to again."""
-        try:
-            os.ftruncate(self._current.descriptor, self._current.size)
-        except OSError:
-            self._in_doubt = True
-
-    def _failure(self, reason: str | None) -> JournalFailed:
+    def _failure(self, error: OSError) -> JournalFailed:
         self._failed = True
-        return JournalFailed(f"The call log cannot be written: {reason or 'unknown error'}.")
+        why = "the disk is full" if error.errno in _FULL else error.strerror or "unknown error"
+        return JournalFailed(f"The call log cannot be written: {why}.")
 
     def _rotate(self) -> None:
-        try:
-            fresh = create(self.directory)
-        except OSError as error:
-            raise self._failure(error.strerror) from error
-        self._current, self._in_doubt = fresh, False
+        fresh = create(self.directory)
+        self._current, self._is_lost = fresh, False
         self.segments.append(fresh)
 
     def _look(self) -> None:
@@ -266,20 +294,20 @@ class Journal:
             return
         self._has_room = status.f_bavail * status.f_frsize >= self._reserve
         if not is_linked:
-            self._failed = self._in_doubt = True
-        if self._failed and self._has_room:
-            self._probe()
+            self._failed = self._is_lost = True
+        if (self._failed and self._has_room) or self._current.room < WINDOW // 2:
+            self._prepare()
 
-    def _probe(self) -> None:
-        """Write as much as any record may need and take it back; success clears the failure.
-
-        A probe left behind by a dying process reads as a torn tail, since a length of 0 is no record.
-        """
+    def _prepare(self) -> None:
+        """Make room for the next records; success clears a failure."""
         try:
-            self._write(bytes(LARGEST))
-        except JournalFailed:
-            return
-        self._cut()
+            if self._is_lost:
+                self._rotate()
+            self._current.make_room()
+        except OSError:
+            self._failed = True
+        else:
+            self._failed = False
 
 
 def _encodable(entry: CallEntry) -> CallEntry:

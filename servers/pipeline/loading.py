@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import threading
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
-from django.db import DatabaseError, InterfaceError, close_old_connections, connections
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, close_old_connections, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from mooring.accounts.models import User
 from mooring.errors import Unavailable
 from mooring.scope import system_scope, tenant_scope
 from servers import services
-from servers.models import Channel, Server, SessionState, Version
+from servers.models import Channel, Override, Server, SessionState, Version
+from servers.pipeline.material import Material, Member
+from servers.pipeline.overriding import Switch
 from servers.pipeline.principals import Principal
-from servers.pipeline.snapshot import Material
 from tenants import changes
 from tenants.access import key_permissions
 from tenants.models import ApiKey, Membership, Tenant
@@ -28,12 +33,17 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 LIVE, DRAFT = "live", "draft"
+# Changes that are read at a time.
+PAGE = 1_000
+# What reading them may take in the database, and how long it may wait for a lock.
+STATEMENT_SECONDS = 2
 
 
 class Change(NamedTuple):
     number: int
     kind: str
     tenant: uuid.UUID
+    slug: str
     ref: str
 
 
@@ -66,10 +76,10 @@ class SessionFacts:
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    manifest: Mapping[str, object]
+    manifest: Mapping[str, Any]
     version: str
     channel: str
-    overrides: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 def in_system_scope(work: Callable[[], T]) -> T:
@@ -93,12 +103,85 @@ def close_connections(meeting: threading.Barrier) -> None:
     connections.close_all()
 
 
+class Line:
+    """The connection of the thread that reads changes, so that another thread can hang up on it."""
+
+    def __init__(self) -> None:
+        self._connection: BaseDatabaseWrapper | None = None
+        # Held while hanging up: a socket's number must not be another's by then.
+        self._lock = threading.Lock()
+
+    def ask(self, work: Callable[[], T]) -> T:
+        """`in_system_scope`, with a limit on each statement, in the one thread that uses this line."""
+        return in_system_scope(lambda: self._ask(connections[settings.SYSTEM_DATABASE], work))
+
+    def _ask(self, connection: BaseDatabaseWrapper, work: Callable[[], T]) -> T:
+        try:
+            with self._held(connection), _limited(connection):
+                return work()
+        except (DatabaseError, InterfaceError):
+            # Django would ask it later whether it is still usable, and could wait for that answer too.
+            connection.close()
+            raise
+
+    @contextlib.contextmanager
+    def _held(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
+        with self._lock:
+            self._connection = connection
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._connection = None
+
+    def cut(self) -> None:
+        """End the statement that is running, if one is, from any thread; `ask` then raises `Unavailable`.
+
+        This is for a database that is stopped or cut off: it keeps its own limits no more. While there is no
+        connection yet, the limit of connecting holds.
+        """
+        with self._lock:
+            if self._connection is not None and self._connection.connection is not None:
+                _hang_up(self._connection.vendor, self._connection.connection)
+
+
+def _hang_up(vendor: str, raw: Any) -> None:
+    if vendor == "sqlite":
+        raw.interrupt()
+        return
+    from psycopg import OperationalError  # SQLite needs no driver of PostgreSQL
+
+    # It may just have been lost by itself.
+    with (
+        contextlib.suppress(OSError, OperationalError),
+        socket.socket(fileno=os.dup(raw.fileno())) as line,
+    ):
+        line.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def _limited(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    milliseconds = STATEMENT_SECONDS * 1000
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute(f"PRAGMA busy_timeout = {milliseconds}")
+        yield
+        return
+    # Of this transaction, not of the session, which a pooler may lend to somebody else afterwards.
+    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL statement_timeout = {milliseconds}")
+        yield
+
+
 def change_head() -> int:
     return changes.head()
 
 
 def changes_since(number: int) -> list[Change]:
-    return [Change(c.number, c.kind, c.tenant_id, c.ref) for c in changes.since(number)]
+    """At most `PAGE` changes after `number`, in the order they were committed."""
+    found = changes.since(number, limit=PAGE)
+    slugs = dict(Tenant.objects.filter(id__in={c.tenant_id for c in found}).values_list("id", "slug"))
+    return [Change(c.number, c.kind, c.tenant_id, slugs.get(c.tenant_id, ""), c.ref) for c in found]
 
 
 def server_facts(tenant_slug: str, slug: str) -> ServerFacts | None:
@@ -122,33 +205,61 @@ def material(facts: ServerFacts, selector: str) -> Material | None:
     choice = None if server is None else _chosen(server, selector)
     if server is None or choice is None:
         return None
-    manifest = dict(choice.manifest)
+    made = _material(server, choice)
+    members = tuple(_member(server, one) for one in made.manifest.get("members", []))
+    return replace(made, members=members) if members else made
+
+
+def _material(server: Server, choice: _Choice) -> Material:
+    manifest: dict[str, Any] = dict(choice.manifest)
     defaults = {
-        name: str(variable.get("default", ""))
-        for name, variable in manifest.get("variables", {}).items()  # type: ignore[attr-defined]  # JSON checked at publish
+        name: str(variable.get("default", "")) for name, variable in manifest.get("variables", {}).items()
     }
-    with tenant_scope(facts.tenant):
+    with tenant_scope(server.tenant_id):
         secrets = services.secrets_of(server)
+        definitions = services.current_definitions(server)
+        switches = tuple(_switch(override) for override in services.active_overrides(server))
     return Material(
-        tenant=facts.tenant,
-        server=facts.id,
-        slug=facts.slug,
+        tenant=server.tenant_id,
+        server=server.id,
+        slug=server.slug,
         version=choice.version,
         channel=choice.channel,
         manifest=manifest,
-        variables=defaults | dict(choice.overrides),
+        variables=defaults | dict(choice.values),
         secrets=secrets,
+        switches=switches,
+        definitions=definitions,
     )
+
+
+def _member(whole: Server, wanted: Mapping[str, Any]) -> Member:
+    """A server of the same tenant, on the channel that is wanted; members of a member are not served."""
+    slug, prefix, channel = wanted["server"], wanted.get("prefix", ""), wanted.get("channel", LIVE)
+    server = Server.objects.filter(tenant_id=whole.tenant_id, slug=slug, deleted_at__isnull=True).first()
+    if server is None or server.id == whole.id:
+        return Member(slug, prefix, None, missing="there is no such server.")
+    choice = _chosen(server, channel)
+    if choice is None:
+        return Member(slug, prefix, server.id, missing=f"nothing is published on {channel}.")
+    if choice.manifest.get("members"):
+        return Member(slug, prefix, server.id, missing="it is made of others itself.")
+    return Member(slug, prefix, server.id, _material(server, choice))
+
+
+def _switch(override: Override) -> Switch:
+    expires = override.expires_at.timestamp() if override.expires_at else 0.0
+    return Switch(override.kind, override.tool, override.settings, expires)
 
 
 def _chosen(server: Server, selector: str) -> _Choice | None:
     channels = Channel.objects.filter(server=server)
-    overrides = channels.filter(name=LIVE).values_list("variables", flat=True).first() or {}
+    live_values = channels.filter(name=LIVE).values_list("variables", flat=True).first() or {}
     if selector == DRAFT:
-        return _Choice(services.draft_manifest(server), "draft", DRAFT, overrides)
+        return _Choice(services.draft_manifest(server), "draft", DRAFT, live_values)
     if selector[:1].isdigit():
         version = Version.objects.filter(server=server, number=selector, retired_at__isnull=True).first()
-        return version and _Choice(version.manifest, version.number, selector, overrides)
+        return version and _Choice(version.manifest, version.number, selector, live_values)
     channel = channels.select_related("version").filter(name=selector or LIVE).first()
     if channel is None:
         return None
@@ -156,15 +267,17 @@ def _chosen(server: Server, selector: str) -> _Choice | None:
 
 
 def principal_of_key(digest: str) -> Principal | None:
-    """None unless the key lives, its user is active and still a member, and its tenant is active."""
-    key = (
-        ApiKey.objects.select_related("tenant", "user").filter(digest=digest, revoked_at__isnull=True).first()
-    )
-    if key is None or not key.tenant.is_active or not key.user.is_active:
+    """None for a key that never was.
+
+    Barred, and without any permission, unless the key lives, its user is active and still a member, and its
+    tenant is active.
+    """
+    key = ApiKey.objects.select_related("tenant", "user").filter(digest=digest).first()
+    if key is None:
         return None
     membership = Membership.objects.filter(tenant=key.tenant, user=key.user).first()
-    if membership is None:
-        return None
+    is_good = key.revoked_at is None and key.tenant.is_active and key.user.is_active
+    permissions = key_permissions(key, membership.role) if is_good and membership else None
     return Principal(
         kind="key",
         id=str(key.id),
@@ -172,9 +285,10 @@ def principal_of_key(digest: str) -> Principal | None:
         key=f"key:{key.id.hex}",
         tenant=key.tenant_id,
         user=str(key.user_id),
-        permissions=key_permissions(key, membership.role),
+        permissions=permissions or frozenset(),
         servers=frozenset(key.servers) if key.servers else None,
         expires=key.expires_at.timestamp() if key.expires_at else 0.0,
+        is_barred=permissions is None,
     )
 
 

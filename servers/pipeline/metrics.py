@@ -51,7 +51,7 @@ active = Active()
 authenticating, admitting, running, recording = Durations(), Durations(), Durations(), Durations()
 _stages = {"authenticate": authenticating, "admit": admitting, "run": running, "record": recording}
 _durations = {method: Durations() for method in (*sorted(_METHODS), OTHER)}
-_requests = {(method, status): 0 for method in _durations for status in ("ok", "error", "refused")}
+_requests = {method: dict.fromkeys(("ok", "error", "refused"), 0) for method in _durations}
 
 refusals = Counter("mcp_refusals", "Requests refused before a server was reached", ["code"])
 unlogged = Counter("mcp_unlogged_calls", "Answered calls whose record could not be written")
@@ -59,7 +59,7 @@ unlogged = Counter("mcp_unlogged_calls", "Answered calls whose record could not 
 
 def count(method: str, status: str, seconds: float) -> None:
     name = method if method in _durations else OTHER
-    _requests[name, status] += 1
+    _requests[name][status] += 1
     _durations[name].observe(seconds)
 
 
@@ -69,8 +69,9 @@ class _Calls(Collector):
         requests = CounterMetricFamily(
             "mcp_requests", "JSON-RPC requests and notifications", labels=["method", "status"]
         )
-        for (method, status), number in _requests.items():
-            requests.add_metric([method, status], number)
+        for method, numbers in _requests.items():
+            for status, number in numbers.items():
+                requests.add_metric([method, status], number)
         yield requests
         yield _family("mcp_request_duration_seconds", "From head of request to answer", "method", _durations)
         yield _family("mcp_stage_duration_seconds", "Time in a stage of the pipeline", "stage", _stages)

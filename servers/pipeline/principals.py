@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class Principal:
     """A key, a person at the playground, or anonymous. `expires` is in Unix seconds, 0 for never.
 
-    `name` is what the call log shows; `key` is unique among principals and goes into session tokens.
+    `name` is what the call log shows; `key` is unique among principals and goes into session tokens. One that
+    `is_barred` is known, so that refusing it can be written down, and may nothing.
     """
 
     kind: str
@@ -22,6 +23,7 @@ class Principal:
     permissions: frozenset[str] = frozenset()
     servers: frozenset[str] | None = None
     expires: float = 0.0
+    is_barred: bool = False
 
     def may(self, permission: str, server: uuid.UUID) -> bool:
         return permission in self.permissions and (self.servers is None or str(server) in self.servers)

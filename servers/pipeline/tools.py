@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from servers import schemas
-from servers.pipeline.snapshot import Snapshot, Tool
+from servers.pipeline.parts import Tool
+from servers.pipeline.snapshot import Snapshot
 from servers.protocol import modern
 from servers.protocol.errors import ProtocolError, invalid_params
 from servers.protocol.headers import first_mismatch
+from servers.runtimes.alarms import TimeLimit
 from servers.runtimes.base import UNSET, Outcome, ToolCall, text_outcome
 
 
@@ -50,14 +52,17 @@ def validated(tool: Tool, arguments: Mapping[str, Any]) -> Outcome | None:
     )
 
 
-async def run(tool: Tool, arguments: Mapping[str, Any], *, answer_bytes: int, request_id: str) -> Outcome:
+async def run(
+    tool: Tool, arguments: Mapping[str, Any], *, answer_bytes: int, request_id: str, principal: str
+) -> Outcome:
     """The tool's answer, checked against its output schema. The deadline holds even for a runtime that ignores it."""
-    call = ToolCall(arguments, asyncio.get_running_loop().time() + tool.seconds, answer_bytes, request_id)
+    deadline = asyncio.get_running_loop().time() + tool.seconds
+    call = ToolCall(arguments, deadline, answer_bytes, request_id, principal)
     if tool.binding.is_immediate:
         outcome = await tool.binding.call(call)
     else:
         try:
-            async with asyncio.timeout(tool.seconds + 1.0):
+            with TimeLimit(deadline + 1.0):
                 outcome = await tool.binding.call(call)
         except TimeoutError:
             return text_outcome(

@@ -9,6 +9,8 @@ from servers.protocol.outcome import UNSET, Outcome
 from servers.protocol.revisions import FEATURES, Features
 
 Json = dict[str, Any]
+# In `_meta` of an answer that is not as good as it should be: a sentence that says why.
+DEGRADED = "mooring/degraded"
 
 
 def fit_definition(definition: Json, revision: str) -> Json:
@@ -48,12 +50,17 @@ def _object_schema(schema: Any) -> Json | None:
 def call_result(outcome: Outcome, output_schema: Any, revision: str) -> Json:
     """The result of `tools/call` in the shape of the revision."""
     features = FEATURES[revision]
-    result: Json = {"content": [fit_block(block, features) for block in outcome.content]}
+    content = outcome.content
+    if not features.resource_links:
+        content = [fit_block(block, features) for block in content]
+    result: Json = {"content": content}
     structured = _fit_structured(outcome.structured, output_schema, features)
     if structured is not UNSET:
         result["structuredContent"] = structured
     if outcome.is_error:
         result["isError"] = True
+    if outcome.degraded:
+        result["_meta"] = {DEGRADED: outcome.degraded}
     return result
 
 

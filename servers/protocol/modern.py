@@ -100,7 +100,7 @@ def _check_meta(meta: Mapping[str, Any]) -> None:
 def _check_headers(
     envelope: Envelope, meta: Mapping[str, Any], headers: Mapping[str, str], duplicated: frozenset[str]
 ) -> None:
-    if twice := [name for name in duplicated if name.startswith("mcp-")]:
+    if duplicated and (twice := [name for name in duplicated if name.startswith("mcp-")]):
         raise _mismatch(f"{min(twice)} was sent more than once.")
     if headers.get("mcp-protocol-version") != meta[VERSION]:
         raise _mismatch("MCP-Protocol-Version and the revision in params._meta differ.")

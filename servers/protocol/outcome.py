@@ -15,18 +15,20 @@ UNSET: Final = _Unset.UNSET
 Structured = Any | Literal[_Unset.UNSET]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that makes each one cost a microsecond more, and there is one a call
 class Outcome:
     """Answer of a tool, in the shapes of the newest revision; `protocol` fits it to the client's.
 
     `content` holds MCP content blocks. `structured` is any JSON value, or UNSET. `failure` is "" or a stable code
     for the record of the call (`upstream_timeout`, `secret_missing`, …); a failure is always an error too.
+    `degraded` is "" or a sentence on why this answer is not as good as it should be.
     """
 
     content: list[dict[str, Any]]
     structured: Structured = UNSET
     is_error: bool = False
     failure: str = ""
+    degraded: str = ""
 
 
 def text_outcome(text: str, *, is_error: bool = False, failure: str = "") -> Outcome:

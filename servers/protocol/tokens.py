@@ -18,11 +18,18 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from servers.protocol.revisions import SUPPORTED
 
 SESSION_SECONDS = 7 * 24 * 3600
+CURSOR_SECONDS = 3600
 MAX_TOKEN = 512
+# Sessions whose tokens are remembered once they were opened, half a kilobyte each.
+MAX_OPENED = 10_000
 
 
 class InvalidToken(ValueError):
     """Not ours, for another purpose, tampered with, or expired."""
+
+
+class ExpiredToken(InvalidToken):
+    """Ours, and too old."""
 
 
 class Session(msgspec.Struct, array_like=True, frozen=True):
@@ -38,12 +45,17 @@ class Session(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Cursor(msgspec.Struct, array_like=True, frozen=True):
-    """Where the next page of a list begins. It is pinned to the version that the first page came from."""
+    """Where the next page of a list begins, for the principal who was given the first, for an hour.
+
+    It is pinned to the version that the first page came from. `expires` is in Unix seconds.
+    """
 
     server: uuid.UUID
     version: str
     kind: str
     offset: int
+    principal: str
+    expires: int
 
 
 class Sealer:
@@ -51,6 +63,8 @@ class Sealer:
 
     def __init__(self, secret: str) -> None:
         self._session = _key(secret, b"mooring session v1")
+        # A client sends the same token with each request, and opening one takes as long as checking a key.
+        self._opened: dict[str, Session] = {}
         self._cursor = _key(secret, b"mooring cursor v1")
 
     def new_session(
@@ -68,16 +82,24 @@ class Sealer:
         return _seal(self._session, session), session
 
     def open_session(self, token: str) -> Session:
-        session: Session = _open(self._session, token, Session)
+        session = self._opened.get(token)
+        if session is None:
+            session = self._opened[token] = _open(self._session, token, Session)
+            if len(self._opened) > MAX_OPENED:
+                self._opened.clear()
         if session.expires < time.time() or session.revision not in SUPPORTED:
             raise InvalidToken("The session has ended.")
         return session
 
-    def cursor(self, cursor: Cursor) -> str:
-        return _seal(self._cursor, cursor)
+    def new_cursor(self, *, server: uuid.UUID, version: str, kind: str, offset: int, principal: str) -> str:
+        expires = int(time.time()) + CURSOR_SECONDS
+        return _seal(self._cursor, Cursor(server, version, kind, offset, principal, expires))
 
     def open_cursor(self, token: str) -> Cursor:
+        """Raises `ExpiredToken` for an old one, else `InvalidToken`. Whose it is, the caller compares."""
         cursor: Cursor = _open(self._cursor, token, Cursor)
+        if cursor.expires < time.time():
+            raise ExpiredToken("The cursor has expired.")
         return cursor
 
 

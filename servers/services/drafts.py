@@ -13,7 +13,7 @@ from servers.services.kinds import KINDS, Definition, Kind
 from servers.services.recording import count_draft_change, locked, note
 
 Manifest = dict[str, Any]
-_SETTINGS = ("title", "description", "instructions", "variables", "secrets_needed")
+_SETTINGS = ("title", "description", "instructions", "variables", "secrets_needed", "upstreams", "members")
 _RECORDED_DIFFERENCES = 50
 
 
@@ -34,6 +34,8 @@ def settings_manifest(server: Server) -> Manifest:
         "server": {name: text for name, text in about.items() if text},
         "variables": server.variables,
         "secrets": server.secrets_needed,
+        "upstreams": server.upstreams,
+        "members": server.members,
     }
 
 
@@ -74,6 +76,8 @@ def _take_settings(server: Server, manifest: Manifest) -> None:
     server.instructions = about.get("instructions", "")
     server.variables = manifest.get("variables", {})
     server.secrets_needed = manifest.get("secrets", {})
+    server.upstreams = manifest.get("upstreams", {})
+    server.members = manifest.get("members", [])
 
 
 def _replace_rows(kind: Kind[Any], server: Server, definitions: list[Definition]) -> None:

@@ -19,8 +19,13 @@ from servers.services.recording import changed_fields, count_draft_change, locke
 from tenants.models import Tenant
 from tenants.slugs import checked_slug
 
-_DRAFT_FIELDS = ("title", "description", "instructions", "variables", "secrets_needed")
-_PARTS = {"variables": "variables", "secrets_needed": "secrets"}
+_PARTS = {
+    "variables": "variables",
+    "secrets_needed": "secrets",
+    "upstreams": "upstreams",
+    "members": "members",
+}
+_DRAFT_FIELDS = ("title", "description", "instructions", *_PARTS)
 
 
 def create_server(
@@ -80,7 +85,8 @@ def _insert(server: Server) -> None:
 
 
 def update_server(server: Server, *, actor: Actor, **fields: Any) -> None:
-    """Change any of title, description, instructions, variables and secrets_needed (of the draft) and is_public.
+    """Change any of title, description, instructions, variables, secrets_needed, upstreams and members (of
+    the draft) and is_public.
 
     `is_public` holds for every channel at once. Raises `InvalidInput`, also when a tool still uses a variable
     or a secret that would go.
@@ -110,7 +116,7 @@ def _check_settings(server: Server, wanted: Mapping[str, Any]) -> None:
     checked = manifests.check(draft_manifest(server) if refers else settings_manifest(server))
     for name, part in _PARTS.items():
         if name in wanted:
-            setattr(server, name, checked.get(part, {}))
+            setattr(server, name, checked.get(part, type(wanted[name])()))
 
 
 def _save_settings(held: Server, seen: Server, after: Mapping[str, Any]) -> None:

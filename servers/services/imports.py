@@ -1,11 +1,10 @@
-"""OpenAPI documents on their way to becoming tools: handed in, read by a worker, chosen from, applied."""
+"""Documents on their way into a draft: handed in, read by a worker, chosen from, applied."""
 
 from __future__ import annotations
 
-import re
 import uuid
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -13,40 +12,90 @@ from django.utils import timezone
 from mooring import jobs
 from mooring.audit.record import Actor, Target, record
 from mooring.egress.guard import check_url
-from mooring.errors import Conflict, InvalidInput, NotFound
+from mooring.errors import ClientError, Conflict, InvalidInput, NotFound
 from servers import manifests
 from servers.models import Import, Server
 from servers.services.drafts import Manifest, draft_manifest, replace_draft
 from servers.services.hosting import create_server
 from tenants.models import Tenant
 
-if TYPE_CHECKING:
-    from servers.importers.openapi import Imported
-
 MAX_BYTES = 5 * 1024 * 1024
 FETCH_SECONDS = 20.0
-_NAMED = re.compile(r"\{([^{}:]+)\}")
 
 
-def start_import(tenant: Tenant, *, actor: Actor, name: str, document: str | None, url: str | None) -> Import:
-    """Keep the document, or the address to fetch it from, and wake a worker. Raises `InvalidInput`."""
+def start_import(
+    tenant: Tenant,
+    *,
+    actor: Actor,
+    name: str,
+    document: str | None,
+    url: str | None,
+    server: Server | None = None,
+) -> Import:
+    """Keep the document, or the address to fetch it from, and wake a worker. Raises `InvalidInput`.
+
+    `server` is the one it is meant for, if that is settled.
+    """
     document, url = document or "", (url or "").strip()
     _check_source(document, url)
-    shown = name.strip() if manifests.is_storable(name) else ""
     with transaction.atomic():
-        started: Import = Import.objects.create(
-            tenant=tenant, name=(shown or url or "document")[:200], source=url, document=document
-        )
+        started = _kept(tenant, actor, name, len(document), source=url, document=document, server=server)
         started.job = jobs.enqueue("openapi.import", tenant_id=tenant.id, payload={"import": str(started.id)})
         started.save(update_fields=["job"])
-        record(
-            "import.started",
-            tenant=tenant.id,
-            actor=actor,
-            target=Target("import", str(started.id), started.name),
-            after={"source": url, "characters": len(document)},
-        )
     return started
+
+
+def import_now(
+    server: Server, *, actor: Actor, name: str, document: str
+) -> tuple[Import, ClientError | None]:
+    """Read a JSON document and put what it gives into the server's draft at once.
+
+    What is refused changes nothing but the list of imports: the refusal is kept there, and returned instead of
+    raised, so that it outlives the request's transaction. Raises `InvalidInput` for what is no text.
+    """
+    from servers.importers import documents  # likewise
+
+    _check_source(document, "")
+    result: dict[str, Any] = {}
+    refusal: ClientError | None = None
+    try:
+        result = _result(documents.parse_json(document), source_url=None, is_for_server=True)
+    except ClientError as error:
+        refusal = error
+    with transaction.atomic():
+        kept = _kept(
+            server.tenant, actor, name, len(document), server=server, result=result, read_at=timezone.now()
+        )
+        if refusal is None:
+            refusal = _refused(lambda: apply_import(kept, actor=actor, server=server))
+        if refusal is not None:
+            kept.error = refusal.message[:500]
+            kept.save(update_fields=["error"])
+    return kept, refusal
+
+
+def _refused(write: Callable[[], object]) -> ClientError | None:
+    try:
+        with transaction.atomic():
+            write()
+    except ClientError as error:
+        return error
+    return None
+
+
+def _kept(tenant: Tenant, actor: Actor, name: str, characters: int, **fields: Any) -> Import:
+    """The row, and the audit event that names it."""
+    source = fields.get("source", "")
+    shown = name.strip() if manifests.is_storable(name) else ""
+    made: Import = Import.objects.create(tenant=tenant, name=(shown or source or "document")[:200], **fields)
+    record(
+        "import.started",
+        tenant=tenant.id,
+        actor=actor,
+        target=Target("import", str(made.id), made.name),
+        after={"source": source, "characters": characters},
+    )
+    return made
 
 
 def _check_source(document: str, url: str) -> None:
@@ -86,53 +135,31 @@ def run_import(import_id: uuid.UUID, *, fetched: bytes | str = "") -> None:
 
     Raises `InvalidInput` for what is no usable document.
     """
-    from servers.importers import documents, openapi  # large, and only workers read documents
+    from servers.importers import documents  # large, and only who reads documents needs it
 
     row = Import.objects.filter(id=import_id).first()
     if row is None:
         raise NotFound("There is no such import.")
     if row.result:
         return
-    imported = openapi.import_openapi(documents.parse(row.document or fetched), source_url=row.source or None)
-    result = _result(imported)
+    document = documents.parse(row.document or fetched)
+    result = _result(document, source_url=row.source or None, is_for_server=row.server_id is not None)
     # The result says all that is needed from here on.
     Import.objects.filter(id=row.id, read_at__isnull=True).update(
         result=result, document="", read_at=timezone.now()
     )
 
 
-def _result(imported: Imported) -> dict[str, Any]:
-    """`{"manifest", "operations", "left_out"}` with only tools that can be saved."""
-    refused: list[dict[str, str]] = []
-    manifest = dict(imported.manifest)
-    try:
-        manifest = manifests.check(manifest)
-    except InvalidInput:
-        manifest, refused = _usable(manifest)
-    names = {tool["name"] for tool in manifest.get("tools", [])}
-    return {
-        "manifest": manifest,
-        "operations": [asdict(one) for one in imported.operations if one.name in names],
-        "left_out": [*(asdict(one) for one in imported.left_out), *refused],
-    }
+def _result(document: dict[str, Any], *, source_url: str | None, is_for_server: bool) -> dict[str, Any]:
+    from servers.importers import results  # likewise
 
-
-def _usable(manifest: Manifest) -> tuple[Manifest, list[dict[str, str]]]:
-    """The manifest without the tools that alone are refused, and what was wrong with those."""
-    kept, refused = [], []
-    for tool in manifest.get("tools", []):
-        try:
-            kept.append(
-                manifests.check_part(
-                    "tools",
-                    tool,
-                    variables=manifest.get("variables", {}),
-                    secrets=manifest.get("secrets", {}),
-                )
-            )
-        except InvalidInput as error:
-            refused.append({"what": f"the tool {str(tool.get('name'))[:128]}", "why": error.message})
-    return manifests.check(manifest | {"tools": kept}), refused
+    result = results.result_of(document, source_url=source_url)
+    if result["kind"] == results.MANIFEST and not is_for_server:
+        raise InvalidInput(
+            "This is a manifest, the whole of a server. Make an empty server and import it there, under Versions.",
+            code="manifest_without_server",
+        )
+    return result
 
 
 def apply_import(
@@ -146,8 +173,9 @@ def apply_import(
 ) -> Server:
     """Make a server `slug` of the chosen operations (keys such as "GET /pets"; all when None).
 
-    With `server` instead its tools are replaced, while its texts, resources and prompts stay. Raises
-    `Conflict` while the import has not been read and `InvalidInput` for unknown keys.
+    With `server` instead its tools are replaced, while its texts, resources and prompts stay; a manifest
+    replaces the whole draft. Raises `Conflict` while the import has not been read and `InvalidInput` for
+    unknown keys.
     """
     if not imp.result:
         raise Conflict("This import has not been read yet. Wait for it first.", code="import_unfinished")
@@ -159,47 +187,19 @@ def apply_import(
             if not slug:
                 raise InvalidInput("Give the server a name.", fields={"slug": ["Give the server a name."]})
             server = create_server(imp.tenant, slug=slug, title=manifest["server"]["title"], actor=actor)
-        else:
+        elif not imp.is_manifest:
             manifest = _merged(draft_manifest(server), manifest, retitled=bool(title and title.strip()))
         replace_draft(server, manifest, actor=actor)
-        imp.server = server
-        imp.save(update_fields=["server"])
+        imp.server, imp.applied_at = server, timezone.now()
+        imp.save(update_fields=["server", "applied_at"])
     return server
 
 
 def _chosen(result: dict[str, Any], keys: list[str] | None) -> Manifest:
     """The import's manifest with only these operations, and what they still need."""
-    manifest: Manifest = result["manifest"]
-    if keys is None:
-        return manifest
-    by_key = {operation["key"]: operation["name"] for operation in result["operations"]}
-    unknown = [key for key in keys if key not in by_key]
-    if unknown or not keys:
-        raise InvalidInput(
-            f"The document has no operation {unknown[0][:200]!r}." if unknown else "Choose an operation.",
-            fields={"chosen": ["Choose from the operations of the document."]},
-        )
-    names = {by_key[key] for key in keys}
-    return _narrowed(manifest, [tool for tool in manifest["tools"] if tool["name"] in names])
+    from servers.importers.openapi import Imported  # likewise
 
-
-def _narrowed(manifest: Manifest, tools: list[dict[str, Any]]) -> Manifest:
-    """Ask for exactly the secrets and variables that these tools use."""
-    secrets = {name for tool in tools for name in manifests.secrets_named(tool)}
-    variables = {name for tool in tools for name in _braced(tool.get("http", {}))}
-    return manifest | {
-        "tools": tools,
-        "secrets": {name: about for name, about in manifest.get("secrets", {}).items() if name in secrets},
-        "variables": {
-            name: about for name, about in manifest.get("variables", {}).items() if name in variables
-        },
-    }
-
-
-def _braced(http: dict[str, Any]) -> set[str]:
-    texts = [http.get("url", ""), *(constant["value"] for constant in http.get("constants", []))]
-    texts += http.get("basic_auth", {}).values()
-    return {name for text in texts for name in _NAMED.findall(text)}
+    return result["manifest"] if keys is None else Imported.from_result(result).chosen(keys)
 
 
 def _merged(draft: Manifest, new: Manifest, *, retitled: bool) -> Manifest:

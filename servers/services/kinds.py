@@ -50,7 +50,8 @@ def _tool_fields(definition: Definition) -> dict[str, Any]:
         "input_schema": definition.get("input_schema", {}),
         "output_schema": definition.get("output_schema"),
         "annotations": definition.get("annotations", {}),
-        "binding": {kind: definition[kind] for kind in ("http", "static") if kind in definition},
+        "binding": {kind: definition[kind] for kind in ("http", "remote", "static") if kind in definition},
+        "cache": definition.get("cache", {}),
     }
 
 
@@ -61,6 +62,7 @@ def _tool_definition(row: Tool) -> Definition:
         output_schema=... if row.output_schema is None else row.output_schema,
         annotations=row.annotations or ...,
         **row.binding,
+        cache=row.cache or ...,
     )
 
 
@@ -70,12 +72,14 @@ def _resource_fields(definition: Definition) -> dict[str, Any]:
         "mime_type": definition.get("mime_type", ""),
         "text": definition.get("text", ""),
         "blob": definition.get("blob", ""),
+        "remote": definition.get("remote", {}),
         "annotations": definition.get("annotations", {}),
     }
 
 
 def _resource_definition(row: Resource) -> Definition:
     content = {"blob": row.blob} if row.blob else {"text": row.text}
+    content = {"remote": row.remote} if row.remote else content
     return _described(
         row, uri=row.uri, mime_type=row.mime_type or ..., **content, annotations=row.annotations or ...
     )
@@ -86,6 +90,7 @@ def _template_fields(definition: Definition) -> dict[str, Any]:
         "uri_template": definition.get("uri_template", ""),
         "mime_type": definition.get("mime_type", ""),
         "text": definition.get("text", ""),
+        "remote": definition.get("remote", {}),
         "completions": definition.get("completions", {}),
         "annotations": definition.get("annotations", {}),
     }
@@ -96,7 +101,8 @@ def _template_definition(row: ResourceTemplate) -> Definition:
         row,
         uri_template=row.uri_template,
         mime_type=row.mime_type or ...,
-        text=row.text,
+        text=... if row.remote else row.text,
+        remote=row.remote or ...,
         completions=row.completions or ...,
         annotations=row.annotations or ...,
     )
@@ -106,11 +112,17 @@ def _prompt_fields(definition: Definition) -> dict[str, Any]:
     return _common(definition) | {
         "arguments": definition.get("arguments", []),
         "messages": definition.get("messages", []),
+        "remote": definition.get("remote", {}),
     }
 
 
 def _prompt_definition(row: Prompt) -> Definition:
-    return _described(row, arguments=row.arguments or ..., messages=row.messages)
+    return _described(
+        row,
+        arguments=row.arguments or ...,
+        messages=... if row.remote else row.messages,
+        remote=row.remote or ...,
+    )
 
 
 TOOL = Kind("tool", "tools", "name", Tool, _tool_fields, _tool_definition)

@@ -14,6 +14,7 @@ from servers.models import Channel, Server, Version
 from servers.services.channels import check_channel, check_values
 from servers.services.drafts import Manifest, draft_manifest
 from servers.services.recording import locked, note
+from servers.services.upstreams import keep_states
 
 _NUMBER = re.compile(
     r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?"
@@ -31,8 +32,11 @@ def publish(
     number: str | None = None,
     channel: str = "live",
     variables: Mapping[str, str] | None = None,
+    manifest: Manifest | None = None,
 ) -> Version:
-    """Freeze the draft as the next version and move `channel` to it, with `variables` when given.
+    """Freeze the draft, or `manifest` when given, as the next version and move `channel` to it.
+
+    The channel gets `variables` when given.
 
     Of two publishes that overlap the second waits for the first, becomes the later version and is the one the
     channel serves. Raises `Conflict` when nothing changed or the number is taken, `InvalidInput` otherwise.
@@ -41,7 +45,8 @@ def publish(
     _check_wording(number, notes)
     with transaction.atomic():
         held = locked(server)
-        manifest = manifests.check(draft_manifest(held))
+        manifest = manifests.check(draft_manifest(held) if manifest is None else manifest)
+        _refuse_strange_members(held, manifest)
         latest = Version.objects.filter(server=held).order_by("-ordinal").first()
         on_channel = Channel.objects.filter(server=held, name=channel).select_related("version").first()
         _refuse_unchanged(manifest, latest, on_channel and on_channel.version)
@@ -49,6 +54,7 @@ def publish(
             held, manifest, latest, number or _next_number(held, manifest, latest), notes, actor
         )
         _move(held, channel, version, variables)
+        keep_states(held)
         note(
             held,
             "version.published",
@@ -69,6 +75,22 @@ def _check_wording(number: str | None, notes: str) -> None:
         raise InvalidInput(
             f"Notes are text of at most {_MAX_NOTES} characters.", fields={"notes": ["Shorten the notes."]}
         )
+
+
+def _refuse_strange_members(server: Server, manifest: Manifest) -> None:
+    """A member that goes later costs only its own parts; one that never was is a mistake."""
+    problems: dict[str, list[str]] = {}
+    for index, member in enumerate(manifest.get("members", [])):
+        slug, place = member["server"], f"members[{index}].server"
+        found = Server.objects.filter(slug=slug, deleted_at__isnull=True).first()
+        if found is None:
+            problems[place] = [f"This organisation has no server {slug!r}."]
+        elif found.id == server.id:
+            problems[place] = ["A server cannot be a member of itself."]
+        elif found.members:
+            problems[place] = [f"{slug!r} is made of others itself; name those instead."]
+    if problems:
+        raise InvalidInput(next(iter(problems.values()))[0], fields=problems)
 
 
 def _refuse_unchanged(manifest: Manifest, *versions: Version | None) -> None:
@@ -137,6 +159,7 @@ def rollback(server: Server, version: Version, *, actor: Actor, channel: str = "
         if current.version_id == fresh.id:
             return
         _move(held, channel, fresh, None)
+        keep_states(held)
         note(
             held,
             "channel.moved",

@@ -11,6 +11,7 @@ from mooring.audit.record import Actor
 from mooring.errors import Conflict, NotFound
 from servers import manifests
 from servers.models import DraftRow, Prompt, Resource, ResourceTemplate, Server, Tool
+from servers.services.drafts import settings_manifest
 from servers.services.kinds import PROMPT, RESOURCE, TEMPLATE, TOOL, Definition, Kind, kind_of
 from servers.services.recording import changed_fields, count_draft_change, locked, note
 
@@ -47,9 +48,8 @@ def _save(
         held = locked(server)
         secrets = held.secrets_needed | {name: {} for name in manifests.secrets_named(definition)}
         secrets = {name: held.secrets_needed.get(name, {}) for name in secrets}
-        checked = manifests.check_part(
-            kind.section, definition, variables=held.variables, secrets=held.secrets_needed | secrets
-        )
+        within = settings_manifest(held) | {"secrets": held.secrets_needed | secrets}
+        checked = manifests.check_part(kind.section, definition, within=within)
         fields = kind.fields_of(checked)
         saved, before, after = _stored(kind, held, row, fields)
         if row is not None and not after:

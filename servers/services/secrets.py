@@ -11,6 +11,7 @@ from mooring.errors import InvalidInput, NotFound
 from mooring.logs import MASK
 from servers.manifests import SECRET_NAME, is_storable
 from servers.models import Secret, Server
+from servers.runtimes.http.masking import SHORTEST
 from servers.services.recording import locked, note
 from tenants.secrets import seal, unseal
 
@@ -23,7 +24,7 @@ _NAME = re.compile(SECRET_NAME)
 def set_secret(server: Server, *, name: str, value: str, actor: Actor) -> None:
     """Seal a value under `name`, over an earlier one. Line ends around it, left by copying, are dropped.
 
-    The draft need not name the secret yet. Raises `InvalidInput` for a bad name or an empty or huge value.
+    The draft need not name the secret yet. Raises `InvalidInput` for a bad name and a value that is too short or huge.
     """
     value = value.strip("\r\n")
     _check(name, value)
@@ -57,6 +58,11 @@ def _check(name: str, value: str) -> None:
         )
     if not value.strip():
         raise InvalidInput("Give the secret a value.", fields={"value": ["Give the secret a value."]})
+    if len(value.strip()) < SHORTEST:
+        raise InvalidInput(
+            f"A secret has at least {SHORTEST} characters: a shorter one cannot be hidden in the answers of tools.",
+            fields={"value": [f"Use at least {SHORTEST} characters."]},
+        )
     if len(value) > MAX_CHARACTERS or not is_storable(value):
         raise InvalidInput(
             f"A secret is text of at most {MAX_CHARACTERS} characters.",

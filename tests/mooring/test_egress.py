@@ -164,7 +164,7 @@ async def test_a_name_that_moves_to_an_inner_address_is_checked_again(listener: 
             await get(http, f"http://moving.example:{listener.port}/")
         assert listener.connections == 1
         names["moving.example"] = ["127.0.0.1"]
-        http.connector.clear_dns_cache()  # type: ignore[union-attr]
+        http.connector.clear_dns_cache()  # type: ignore[union-attr]  # a session that is open has one
         with pytest.raises(Unreachable):
             await get(http, f"http://moving.example:{listener.port}/")
     assert listener.connections == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,16 @@ from typing import Any
 import pytest
 from django.db import connections
 
+from mooring.egress.session import session
 from mooring.health import deployment, draining
 from mooring.health.checks import Check, Checks, Finding, State, checks
 from mooring.health.probes import health_app
 from servers.pipeline import metrics
+from servers.pipeline.directory import Directory
 from servers.pipeline.journal import Journal
+from servers.pipeline.parts import Runtimes
 from servers.pipeline.shipping import Shipper
+from servers.runtimes.upstreams import Upstreams
 
 LOOPBACK, ELSEWHERE = ("127.0.0.1", 5), ("203.0.113.9", 5)
 
@@ -63,7 +68,7 @@ async def test_readiness_tells_this_machine_every_check_and_its_time(path: str) 
     report = json.loads(body)
     assert status == 200
     assert headers[b"content-type"] == b"application/json"
-    assert set(report["checks"]) == {"database", "bus", "disk", "memory", "journal"}
+    assert set(report["checks"]) == {"database", "bus", "disk", "memory", "journal", "changes"}
     for check in report["checks"].values():
         assert check["status"] in {"healthy", "degraded"}
         assert check["seconds"] >= 0
@@ -177,6 +182,24 @@ async def test_a_journal_that_takes_no_records_makes_us_unready(tmp_path: Path) 
         journal.close()
     assert report.state is State.UNHEALTHY
     assert "no record can be written" in report.findings["journal"][0].detail
+
+
+async def test_a_gateway_that_has_not_read_changes_for_long_is_not_ready() -> None:
+    asked = Check("changes", 1, checks["changes"].ask)
+    assert (await Checks([asked]).report()).state is State.HEALTHY
+    directory = Directory(Runtimes.over(Upstreams(session)))
+    await directory.start()
+    try:
+        for age, state in ((0, State.HEALTHY), (3, State.DEGRADED), (31, State.UNHEALTHY)):
+            directory._trust_since(time.monotonic() - age)
+            await asyncio.sleep(0)  # the fuse of the last is burnt down
+            finding, _ = (await Checks([asked]).report()).findings["changes"]
+            assert finding.state is state
+            assert finding.detail.startswith(f"read {age}.")
+        await directory.catch_up()
+        assert (await Checks([asked]).report()).state is State.HEALTHY
+    finally:
+        await asyncio.to_thread(directory.close)
 
 
 # ---- deployment ------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from threading import Event
 
 import pytest
 
+from tests.services import free_port
+
 START_SECONDS = 90.0
 Starter = Callable[..., "Running"]
 
@@ -95,12 +97,6 @@ def start(tmp_path: Path) -> Iterator[Starter]:
         except subprocess.TimeoutExpired:
             each.process.kill()
             each.process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def processes_below(folder: Path) -> set[int]:

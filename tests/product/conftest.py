@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.installation import Installation, installed
 from tests.origin import DOCUMENT, SECRET, PetShop, pet_shop
+from tests.product.processes import ProcessDriver
 
 
 @pytest.fixture(scope="session")
@@ -20,8 +22,15 @@ def shop() -> Iterator[tuple[PetShop, str]]:
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    with installed(tmp_path_factory.mktemp("installation")) as made:
+    with installed(tmp_path_factory.mktemp("installation"), MOORING_DRAIN="0") as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def serving(database: None) -> Iterator[ProcessDriver]:
+    """A web server on the tests' own database, so that a test can publish in a moment and call over HTTP."""
+    with installed(Path(os.environ["MOORING_DATA_DIR"]), MOORING_DRAIN="0") as made:
+        yield ProcessDriver(made.port)
 
 
 @pytest.fixture(scope="module")

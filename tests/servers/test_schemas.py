@@ -9,6 +9,7 @@ import pytest
 
 from mooring.errors import InvalidInput
 from servers.schemas import compile_schema, problems
+from tests.protocol.requirements import requirement
 
 # Far more than any of these takes, far less than what they would take unbounded.
 SOON = 5.0
@@ -65,6 +66,7 @@ def test_at_most_five_problems_are_told() -> None:
     assert len(problems(validator, list(range(1000)))) == 5
 
 
+@requirement("2026-07-28/schemas/no-network")
 @pytest.mark.parametrize(
     "reference",
     ["http://127.0.0.1:1/schema", "https://example.com/s.json", "file:///etc/passwd", "urn:x", "b.json"],
@@ -93,6 +95,7 @@ def test_references_within_the_schema_work_by_pointer_anchor_and_id() -> None:
     assert len(problems(validator, {"name": 1, "age": "x", "part": 2})) == 3
 
 
+@requirement("2026-07-28/schemas/bounded")
 @pytest.mark.parametrize("pattern", ["(?=a)b", r"(a)\1", "a{1000}{1000}{1000}", "("])
 def test_a_pattern_that_cannot_run_in_linear_time_is_refused(pattern: str) -> None:
     assert "linear time" in refusal({"properties": {"a": {"pattern": pattern}}})
@@ -105,6 +108,7 @@ def test_a_pattern_that_would_backtrack_answers_at_once() -> None:
     assert time.perf_counter() - began < SOON
 
 
+@requirement("2026-07-28/schemas/dialects")
 @pytest.mark.parametrize(
     ("schema", "why"),
     [
@@ -122,6 +126,7 @@ def test_a_schema_that_cannot_be_used_is_refused_with_the_reason(schema: object,
     assert why in refusal(schema)
 
 
+@requirement("2026-07-28/schemas/bounded")
 def test_a_schema_nested_too_deep_is_refused() -> None:
     schema: dict[str, Any] = {}
     for _ in range(5_000):
@@ -134,6 +139,7 @@ def test_a_chain_of_references_longer_than_the_stack_is_no_trouble() -> None:
     assert compile_schema({"$defs": chain | {"n150": {"type": "string"}}, "$ref": "#/$defs/n0"}).is_valid("x")
 
 
+@requirement("2026-07-28/schemas/bounded")
 def test_references_that_multiply_through_properties_are_counted() -> None:
     levels = {
         f"n{n}": {"allOf": [{"properties": {"x": {"$ref": f"#/$defs/n{n + 1}"}}}] * 4} for n in range(12)
@@ -195,6 +201,7 @@ def test_what_is_not_json_is_not_valid_and_raises_nothing() -> None:
     assert problems(validator, deep)
 
 
+@requirement("2026-07-28/schemas/kept")
 def test_older_dialects_are_understood() -> None:
     schema = {
         "$schema": "http://json-schema.org/draft-07/schema#",

@@ -73,12 +73,8 @@ class ToolForm(forms.ModelForm):  # type: ignore[type-arg]  # generic only in th
         cleaned: dict[str, Any] = super().clean() or {}
         if not self.errors:
             try:
-                manifests.check_part(
-                    "tools",
-                    definition_of(cleaned),
-                    variables=self.instance.server.variables,
-                    secrets=self.instance.server.secrets_needed,
-                )
+                within = services.settings_manifest(self.instance.server)
+                manifests.check_part("tools", definition_of(cleaned), within=within)
             except MooringError as error:
                 raise ValidationError(error.message) from None
         return cleaned

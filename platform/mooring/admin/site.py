@@ -16,8 +16,8 @@ from unfold.sites import UnfoldAdminSite
 
 from mooring.accounts.models import User
 from mooring.audit.record import Actor
-from mooring.dashboard.requests import address_of
 from mooring.errors import MooringError
+from mooring.proxies import client_address
 from mooring.scope import system_scope
 
 View = Callable[..., HttpResponse]
@@ -85,7 +85,7 @@ class ReadOnlyAdmin(StaffAdmin):
 
 def staff_actor(request: HttpRequest) -> Actor:
     assert isinstance(request.user, User)
-    return Actor("staff", str(request.user.pk), request.user.email, address_of(request))
+    return Actor("staff", str(request.user.pk), request.user.email, client_address(request))
 
 
 site = StaffSite()

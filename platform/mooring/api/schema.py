@@ -76,7 +76,7 @@ class BearerKey(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call
 @cache
 def document() -> dict[str, Any]:
     """The whole OpenAPI document. It is made of code alone, so once a process is enough."""
-    made: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    made: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]  # not annotated
     made["components"]["schemas"]["Error"] = _ERROR
     refused = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
     for path in made["paths"].values():

@@ -68,7 +68,7 @@ class ServerChange(Strict):
 
 # ---- drafts and tools ------------------------------------------------------------------------------------
 class ToolRow(serializers.Serializer[Any]):
-    """A tool in the manifest's shape. Exactly one of http and static is there."""
+    """A tool in the manifest's shape. Exactly one of http, remote and static is there."""
 
     name = serializers.CharField()
     title = serializers.CharField(required=False)
@@ -77,7 +77,9 @@ class ToolRow(serializers.Serializer[Any]):
     output_schema = serializers.JSONField(required=False)
     annotations = serializers.JSONField(required=False)
     http = serializers.JSONField(required=False)
+    remote = serializers.JSONField(required=False)
     static = serializers.JSONField(required=False)
+    cache = serializers.JSONField(required=False)
     enabled = serializers.BooleanField(required=False)
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
@@ -89,13 +91,26 @@ class LeftOut(serializers.Serializer[Any]):
     why = serializers.CharField()
 
 
-class ImportRow(serializers.Serializer[Any]):
+class ImportSummary(serializers.Serializer[Any]):
     id = serializers.CharField()
+    name = serializers.CharField(help_text="file name or URL it came from")
     state = serializers.CharField(help_text="waiting, running, done (now apply it), applied or failed")
-    progress = serializers.CharField()
-    error = serializers.CharField()
-    operations = serializers.ListField(child=serializers.DictField())
-    left_out = LeftOut(many=True)
+    progress = serializers.CharField(source="job.progress", default="")
+    error = serializers.CharField(source="problem")
+    server = serializers.CharField(
+        source="server.slug", default=None, allow_null=True, help_text="where it goes or went"
+    )
+    created_at = serializers.DateTimeField()
+    read_at = serializers.DateTimeField(allow_null=True)
+    applied_at = serializers.DateTimeField(allow_null=True)
+
+
+class ImportRow(ImportSummary):
+    kind = serializers.CharField(source="result.kind", default="openapi", help_text="openapi or manifest")
+    operations = serializers.ListField(
+        source="result.operations", default=list, child=serializers.DictField()
+    )
+    left_out = LeftOut(source="result.left_out", default=list, many=True)
 
 
 class ImportChoice(Strict):

@@ -8,17 +8,20 @@ from mooring.api.views import (
     drafts,
     keys,
     missing,
+    overrides,
     records,
     reference,
     secrets,
     servers,
     tenant,
     tools,
+    upstreams,
     versions,
 )
 
 app_name = "api"
 _SERVER = "servers/<str:slug>"
+_UPSTREAM = f"{_SERVER}/upstreams/<str:name>"
 
 urlpatterns = [
     path("schema", reference.schema, name="schema"),
@@ -46,6 +49,16 @@ urlpatterns = [
     ),
     path(f"{_SERVER}/secrets", secrets.SecretListView.as_view(), name="secrets"),
     path(f"{_SERVER}/secrets/<str:name>", secrets.SecretView.as_view(), name="secret"),
+    path(f"{_SERVER}/upstreams", upstreams.UpstreamListView.as_view(), name="upstreams"),
+    path(_UPSTREAM, upstreams.UpstreamView.as_view(), name="upstream"),
+    path(f"{_UPSTREAM}/look", upstreams.UpstreamLookView.as_view(), name="upstream-look"),
+    path(f"{_UPSTREAM}/listing", upstreams.UpstreamListingView.as_view(), name="upstream-listing"),
+    path(f"{_UPSTREAM}/take", upstreams.UpstreamTakeView.as_view(), name="upstream-take"),
+    path(f"{_SERVER}/drifts", upstreams.DriftListView.as_view(), name="drifts"),
+    path(f"{_SERVER}/drifts/accept", upstreams.DriftAcceptView.as_view(), name="drift-accept"),
+    path(f"{_SERVER}/overrides", overrides.OverrideListView.as_view(), name="overrides"),
+    path(f"{_SERVER}/overrides/<str:override_id>", overrides.OverrideView.as_view(), name="override"),
+    path("imports", drafts.ImportListView.as_view(), name="imports"),
     path("keys", keys.KeyListView.as_view(), name="keys"),
     path("keys/<uuid:key_id>", keys.KeyView.as_view(), name="key"),
     path("calls", records.CallListView.as_view(), name="calls"),

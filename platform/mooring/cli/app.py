@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 from mooring import __version__
-from mooring.cli import calling, deploying, importing, keys, records, servers, tenants, tools
+from mooring.cli import (
+    calling,
+    deploying,
+    importing,
+    keys,
+    overrides,
+    records,
+    servers,
+    tenants,
+    tools,
+    upstreams,
+)
 from mooring.cli.failures import explain
 from mooring.cli.running import running
 
@@ -32,12 +43,15 @@ def build() -> typer.Typer:
     app.add_typer(deploying.app)
     app.add_typer(calling.app)
     app.add_typer(servers.app)
+    app.add_typer(upstreams.app)
     app.add_typer(records.app)
     for name, group in {
         "tenants": tenants.group,
+        "audit": records.audits,
         "keys": keys.group,
         "servers": servers.group,
         "tools": tools.group,
+        "override": overrides.group,
         "import": importing.group,
     }.items():
         app.add_typer(group, name=name)

@@ -33,6 +33,21 @@ class Backend(Protocol):
     def publish(self, slug: str, *, variables: Mapping[str, str], notes: str) -> Row: ...
     def versions(self, slug: str) -> list[Row]: ...
     def rollback(self, slug: str, number: str) -> Row: ...
+    def upstreams(self, slug: str) -> list[Row]: ...
+    def save_upstream(self, slug: str, name: str, definition: Row) -> None: ...
+    def look(self, slug: str, name: str) -> Row:
+        """Wait until an upstream was asked what it offers. Raises `UpstreamFailed` with the reason it gave none."""
+
+    def take_all(self, slug: str, name: str) -> list[str]:
+        """Take what the upstream lists into the draft. Returns sentences on what could not be taken."""
+
+    def drifts(self, slug: str) -> list[Row]: ...
+    def accept(self, slug: str, drift: Row) -> str | None:
+        """The number of the version that was published with it, if one was."""
+
+    def overrides(self, slug: str) -> list[Row]: ...
+    def set_override(self, slug: str, override: Row) -> Row: ...
+    def clear_override(self, slug: str, pk: str) -> None: ...
     def keys(self) -> list[Row]: ...
     def create_key(
         self, *, name: str, scopes: Sequence[str], servers: Sequence[str], days: int | None
@@ -60,8 +75,24 @@ def backend(tenant: str) -> AbstractContextManager[Backend]:
     return opened(tenant)
 
 
+def here() -> str:
+    """The origin of this machine's installation: as the environment says, else where it runs, else the default."""
+    port = os.environ.get("PORT")
+    found = os.environ.get("MOORING_URL") or ("" if port else _running())
+    return (found or f"http://localhost:{port or 8000}").rstrip("/")
+
+
+def _running() -> str:
+    from mooring.cli.presence import running_origin  # these read the environment and the disk, which
+    from mooring.environment import data_directory  # no command needs that only shows its help
+
+    return running_origin(data_directory())
+
+
 def start_django() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mooring.settings")
+    if not (os.environ.get("MOORING_URL") or os.environ.get("PORT")) and (found := _running()):
+        os.environ["MOORING_URL"] = found
     import django
 
     django.setup()

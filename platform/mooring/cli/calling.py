@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
+from mooring.cli.backend import here
 from mooring.cli.failures import UsageError
 from mooring.cli.mcp_client import LATEST, REVISIONS, call_tool
 from mooring.cli.names import ServerArgument, split
@@ -36,7 +36,7 @@ def call(
             f"{revision!r} is no revision this command speaks. Choose from {', '.join(REVISIONS)}."
         )
     tenant, slug = split(server)
-    url = f"{_origin()}/t/{quote(tenant)}/{quote(slug, safe='@')}/mcp"
+    url = f"{here()}/t/{quote(tenant)}/{quote(slug, safe='@')}/mcp"
     result = call_tool(url, tool, _arguments(arguments), key=key, revision=revision)
     failed = result.get("isError") is True
     if as_json:
@@ -45,10 +45,6 @@ def call(
         (remark if failed else say)(_text_of(result))
     if failed:
         raise typer.Exit(1)
-
-
-def _origin() -> str:
-    return (os.environ.get("MOORING_URL") or f"http://localhost:{os.environ.get('PORT') or 8000}").rstrip("/")
 
 
 def _arguments(text: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +15,12 @@ from mooring.cli.output import Json, TenantOption, print_json, remark, say
 from mooring.cli.sources import Source
 from mooring.errors import InvalidInput, MooringError
 
+if TYPE_CHECKING:
+    from servers.manifests import Credential
+
 app = typer.Typer()
+# What `mooring deploy URL` calls the upstream it declares.
+UPSTREAM = "main"
 
 
 @dataclass(slots=True)
@@ -33,7 +38,11 @@ class Deployment:
 @app.command("deploy")
 def deploy(
     path: Annotated[
-        str, typer.Argument(metavar="PATH", help="A manifest or an OpenAPI document; - reads it.")
+        str,
+        typer.Argument(
+            metavar="PATH|URL",
+            help="A manifest or an OpenAPI document, - reads it; or the address of an MCP server elsewhere.",
+        ),
     ],
     server: Annotated[str, typer.Option("--server", help="Short name; the server is made if need be.")],
     tenant: TenantOption = "",
@@ -42,11 +51,24 @@ def deploy(
     secret: Annotated[
         list[str] | None, typer.Option("--secret", metavar="NAME=VALUE", help="A secret's value. Repeat.")
     ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option("--header", metavar="'NAME: VALUE'", help="Sent to the server elsewhere. Repeat."),
+    ] = None,
     notes: Annotated[str, typer.Option("--notes", help="What is new in this version.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Publish a file as the next version of a server. The last line is the URL for MCP clients."""
+    """Publish a file, or an MCP server elsewhere, as the next version. The last line is the URL for MCP clients."""
     secrets = _secrets(secret or [])
+    if path.startswith(("http://", "https://")):
+        if base_url:
+            raise UsageError("--base-url belongs to an OpenAPI document.")
+        origin = Origin(path, headers_of(header or []))
+        done = connect(tenant, server, origin, public=public, secrets=secrets, notes=notes)
+        _tell_connected(done, as_json=as_json)
+        return
+    if header:
+        raise UsageError("--header belongs to the address of an MCP server elsewhere.")
     source = sources.read(path)
     _check_base_url(source, base_url)
     with backend(tenant) as work:
@@ -68,7 +90,7 @@ def carry_out(
     notes: str,
 ) -> Deployment:
     """Everything is in place before the new version is served."""
-    _ensure_server(work, slug, source, public=public)
+    _ensure_server(work, slug, source.manifest["server"]["title"], public=public)
     for name, value in secrets.items():
         work.set_secret(slug, name, value)
     work.replace_draft(slug, source.manifest)
@@ -90,10 +112,87 @@ def carry_out(
     )
 
 
-def _ensure_server(work: Backend, slug: str, source: Source, *, public: bool) -> None:
+# ---- an MCP server elsewhere
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where it is. The credentials' values are apart from what stands in the manifest."""
+
+    url: str
+    headers: tuple[Credential, ...]
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        headers = {part.header: part.template for part in self.headers}
+        return {"url": self.url} | ({"headers": headers} if headers else {})
+
+
+def headers_of(given: list[str]) -> tuple[Credential, ...]:
+    from servers.manifests import credential_of  # reading manifests is not for every command
+
+    found = []
+    for number, line in enumerate(given, start=1):
+        name, colon, value = line.partition(":")
+        if not name.strip() or not colon or not value.strip():
+            # Without the line itself: it may be a credential.
+            raise UsageError(f"--header number {number} is not 'NAME: VALUE'.")
+        found.append(credential_of(name, value))
+    return tuple(found)
+
+
+def connect(
+    tenant: str, slug: str, origin: Origin, *, public: bool, secrets: Mapping[str, str], notes: str
+) -> Deployment:
+    """Declare it, ask what it offers, take all of that, publish.
+
+    In steps that are committed one by one, since asking takes up to a minute and others may wait for the server.
+    """
+    with backend(tenant) as work:
+        _ensure_server(work, slug, slug, public=public)
+        work.save_upstream(slug, UPSTREAM, _kept(work, slug, origin) | origin.definition)
+        sealed = {part.secret: part.value for part in origin.headers if part.secret}
+        for name, value in (sealed | dict(secrets)).items():
+            work.set_secret(slug, name, value)
+    with backend(tenant) as work:
+        work.look(slug, UPSTREAM)
+    with backend(tenant) as work:
+        refused = work.take_all(slug, UPSTREAM)
+        number, is_new = _published(work, slug, work.variables(slug), notes)
+        return Deployment(
+            server=f"{work.tenant}/{slug}",
+            endpoint=f"{work.origin}/t/{work.tenant}/{slug}/mcp",
+            version=number,
+            is_new_version=is_new,
+            tools=len(work.tools(slug)),
+            missing_secrets=work.missing_secrets(slug),
+            left_out=[dict(zip(("what", "why"), line.split(": ", 1), strict=False)) for line in refused],
+        )
+
+
+def _kept(work: Backend, slug: str, origin: Origin) -> dict[str, Any]:
+    """What was said of the same address before; what was meant for another one is not sent there."""
+    before = next((row for row in work.upstreams(slug) if row["name"] == UPSTREAM), None)
+    if before is None or before["definition"]["url"] != origin.url:
+        return {}
+    return dict(before["definition"])
+
+
+def _tell_connected(done: Deployment, *, as_json: bool) -> None:
+    if as_json:
+        print_json({name: getattr(done, name) for name in Deployment.__slots__})
+        return
+    for part in done.left_out:
+        remark(f"Left out: {': '.join(part.values())}")
+    say(f"Published {done.version}." if done.is_new_version else f"Unchanged; {done.version} is served.")
+    say(f"Tools: {done.tools}")
+    say(done.endpoint)
+
+
+def _ensure_server(work: Backend, slug: str, title: str, *, public: bool) -> None:
     row = work.server(slug)
     if row is None:
-        work.create_server(slug, title=source.manifest["server"]["title"], is_public=public)
+        work.create_server(slug, title=title, is_public=public)
     elif public and not row["is_public"]:
         work.make_public(slug)
 

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from allauth.account.models import EmailAddress
@@ -18,12 +18,27 @@ from django.db import transaction
 
 from mooring.accounts.models import User
 from mooring.audit.models import AuditEvent
-from mooring.audit.record import Actor
+from mooring.audit.record import Actor, first_broken_link
 from mooring.errors import InvalidInput, NotFound
+from mooring.scope import tenant_scope
 from servers import services
-from servers.access import audit_events, calls, get_server, get_version, list_servers
+from servers.access import (
+    audit_events,
+    calls,
+    get_override,
+    get_server,
+    get_upstream,
+    get_version,
+    list_servers,
+)
+from servers.importers.remote import look
 from servers.models import CallRecord, Channel, Server, Version
+from servers.services.drift import record_look
 from servers.services.kinds import TOOL
+from servers.services.offers import change_row, upstream_row
+from servers.services.overrides import override_row
+from servers.services.telling import tell_of_drifts
+from servers.services.upstreams import endpoint_to_look_at
 from tenants.access import Access, get_key, list_keys, operator_access
 from tenants.models import ApiKey, Membership, Tenant
 from tenants.services import KEY_LIFETIME, create_key, create_tenant, revoke_key
@@ -35,6 +50,22 @@ Row = dict[str, Any]
 def opened(tenant: str) -> Iterator[Local]:
     with operator_access(tenant, operator()) as access:
         yield Local(access)
+
+
+def verified(slug: str) -> Iterator[Row]:
+    """`{"tenant", "entries", "first_broken"}` of one organisation, or of all for "". Raises `NotFound`.
+
+    `first_broken` is the number of the first entry that does not follow from the one before it, or None.
+    """
+    tenants = Tenant.objects.order_by("slug")
+    if slug:
+        tenants = tenants.filter(slug=slug)
+        if not tenants:
+            raise NotFound(f"There is no organisation {slug[:63]!r} on this installation.")
+    for tenant in tenants:
+        with tenant_scope(tenant.id):
+            entries, broken = AuditEvent.objects.count(), first_broken_link(tenant.id)
+        yield {"tenant": tenant.slug, "entries": entries, "first_broken": broken}
 
 
 def operator() -> Actor:
@@ -108,6 +139,47 @@ class Local:
         version = get_version(self.access, server, number)
         services.rollback(server, version, actor=self.access.actor)
         return _version_row(version, _channels(server))
+
+    # ---- upstreams and switches --------------------------------------------------------------------------
+    def upstreams(self, slug: str) -> list[Row]:
+        return [_plain(upstream_row(upstream)) for upstream in services.upstreams_of(self._server(slug))]
+
+    def save_upstream(self, slug: str, name: str, definition: Row) -> None:
+        services.save_upstream(self._server(slug), actor=self.access.actor, name=name, definition=definition)
+
+    def look(self, slug: str, name: str) -> Row:
+        """Done here and now: a worker would not see what this transaction has not committed yet."""
+        server = self._server(slug)
+        state = get_upstream(self.access, server, name) or services.start_look(server, name=name)
+        seen = look(str(server.tenant_id), endpoint_to_look_at(state))
+        tell_of_drifts(server, record_look(state, seen, actor=self.access.actor))
+        return next(row for row in self.upstreams(slug) if row["name"] == name)
+
+    def take_all(self, slug: str, name: str) -> list[str]:
+        server = self._server(slug)
+        listed = set(services.offered(server, name).values_list("section", "name"))
+        return services.take_parts(server, actor=self.access.actor, upstream=name, chosen=listed)
+
+    def drifts(self, slug: str) -> list[Row]:
+        return [change_row(change) for change in services.changes_of(self._server(slug))]
+
+    def accept(self, slug: str, drift: Row) -> str | None:
+        named = {part: str(drift[part]) for part in ("upstream", "section", "name", "digest")}
+        version = services.accept_drift(self._server(slug), actor=self.access.actor, **named)
+        return version.number if version else None
+
+    def overrides(self, slug: str) -> list[Row]:
+        return [_plain(override_row(row)) for row in services.active_overrides(self._server(slug))]
+
+    def set_override(self, slug: str, override: Row) -> Row:
+        ends = override.get("expires_at")
+        given = override | {"expires_at": datetime.fromisoformat(ends) if ends else None}
+        return _plain(
+            override_row(services.set_override(self._server(slug), actor=self.access.actor, **given))
+        )
+
+    def clear_override(self, slug: str, pk: str) -> None:
+        services.clear_override(get_override(self.access, self._server(slug), pk), actor=self.access.actor)
 
     # ---- keys and records --------------------------------------------------------------------------------
     def keys(self) -> list[Row]:
@@ -192,6 +264,11 @@ def _first_owner(tenant: Tenant) -> User:
 
 
 # ---- rows --------------------------------------------------------------------------------------------------
+def _plain(row: Row) -> Row:
+    """Times as text, as in the API."""
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
+
+
 def _channels(server: Server) -> dict[str, Any]:
     return dict(server.channels.values_list("name", "version_id"))
 

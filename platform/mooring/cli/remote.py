@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -12,10 +13,13 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from mooring.cli.failures import Refused, Unreachable, UsageError
+from mooring.errors import UpstreamFailed
 from mooring.ids import uuid7
 
 Row = dict[str, Any]
 TIMEOUT_SECONDS = 60
+# A look takes a minute at most, and may have to wait for a worker.
+LOOK_SECONDS, LOOK_PAUSE = 120, 0.5
 _PAGE = 200
 
 
@@ -86,6 +90,46 @@ class Remote:
 
     def rollback(self, slug: str, number: str) -> Row:
         return self._send("POST", _server(slug, "rollback"), {"version": number})
+
+    # ---- upstreams and switches --------------------------------------------------------------------------
+    def upstreams(self, slug: str) -> list[Row]:
+        return list(self._get(_server(slug, "upstreams"))["data"])
+
+    def save_upstream(self, slug: str, name: str, definition: Row) -> None:
+        self._send("PUT", _server(slug, "upstreams", name), definition)
+
+    def look(self, slug: str, name: str) -> Row:
+        """A worker over there does it, and tries again when it fails; the first new failure is told."""
+        before = self._send("POST", _server(slug, "upstreams", name, "look"))
+        end = time.monotonic() + LOOK_SECONDS
+        while time.monotonic() < end:
+            row = self._get(_server(slug, "upstreams", name))
+            if row["job"] == "done":
+                return row
+            if row["job"] == "failed" or (row["error"] and row["error"] != before["error"]):
+                raise UpstreamFailed(row["error"] or "The upstream could not be looked at.")
+            time.sleep(LOOK_PAUSE)
+        raise UpstreamFailed(f"No worker has looked at the upstream within {LOOK_SECONDS} seconds.")
+
+    def take_all(self, slug: str, name: str) -> list[str]:
+        return list(self._send("POST", _server(slug, "upstreams", name, "take"), {})["refused"])
+
+    def drifts(self, slug: str) -> list[Row]:
+        return list(self._get(_server(slug, "drifts"))["data"])
+
+    def accept(self, slug: str, drift: Row) -> str | None:
+        named = {part: drift[part] for part in ("upstream", "section", "name", "digest")}
+        version = self._send("POST", _server(slug, "drifts", "accept"), named)["version"]
+        return None if version is None else str(version)
+
+    def overrides(self, slug: str) -> list[Row]:
+        return list(self._get(_server(slug, "overrides"))["data"])
+
+    def set_override(self, slug: str, override: Row) -> Row:
+        return self._send("PUT", _server(slug, "overrides"), override)
+
+    def clear_override(self, slug: str, pk: str) -> None:
+        self._send("DELETE", _server(slug, "overrides", pk))
 
     # ---- keys and records --------------------------------------------------------------------------------
     def keys(self) -> list[Row]:

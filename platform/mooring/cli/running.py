@@ -11,11 +11,13 @@ import os
 import sys
 import time
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mooring.cli.presence import announced
 from mooring.cli.supervision import Child, Family, hang_on_lifeline
 from mooring.errors import MooringError, Unavailable
 
@@ -57,7 +59,8 @@ def serve(
     grace = GRACE_EMBEDDED if settings.EMBEDDED else GRACE_PRODUCTION
     application = "mooring.asgi:data_plane" if data_plane else "mooring.asgi:application"
     server = DrainingServer(configure(application, grace=grace), drain=settings.DRAIN_SECONDS)
-    server.run(sockets=[listener])
+    with nullcontext() if lock is None else announced(settings.DATA_DIR, settings.ORIGIN):
+        server.run(sockets=[listener])
     if lock is not None:
         os.close(lock)
 
@@ -82,6 +85,39 @@ def beat() -> None:
     from mooring.celery import app  # as above
 
     app.start(["--quiet", "beat", "--loglevel=WARNING"])
+
+
+@running.command()
+def runner(
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--folder",
+            envvar="MOORING_RUNNER_DIR",
+            help="Where its socket is.",
+            show_default="runner in the data directory",
+        ),
+    ] = None,
+    memory: Annotated[
+        int,
+        typer.Option(envvar="MOORING_RUNNER_MEMORY", min=0, help="MiB for all servers; 0 for half of them."),
+    ] = 0,
+    group: Annotated[
+        str, typer.Option(envvar="MOORING_RUNNER_GROUP", help="The group of those who may use the socket.")
+    ] = "",
+    unsafe: Annotated[
+        bool,
+        typer.Option(
+            "--unsafe", envvar="MOORING_RUNNER_UNSAFE", help="Run code although this machine cannot hold it."
+        ),
+    ] = False,
+) -> None:
+    """Run the servers that are code, each in a sandbox. As root, since every server gets a user of its own."""
+    hang_on_lifeline()
+    from mooring.cli.runner import run  # its machinery is for this command alone
+
+    data = Path(os.environ.get("MOORING_DATA_DIR") or "var")
+    run((folder or data / "runner").resolve(), memory=memory, group=group, unsafe=unsafe)
 
 
 @running.command()

@@ -18,6 +18,12 @@ from mooring.health import draining
 # Twice what browsers and proxies send at most. uvicorn with httptools has no limit of its own.
 HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 20.0
+# How long the rest of a body that was answered early is read and thrown away: who is cut off while sending
+# may never see the answer, and who sends for ever must not keep the connection.
+LINGER_SECONDS = 5.0
+# A client that takes less than this of an answer in this time is not reading it: two kilobytes a second.
+READ_SECONDS = 30.0
+READ_BYTES = 64 * 1024
 # Longer than the idle time of every common proxy, so that it is never us who hangs up on a reused connection.
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2048
@@ -30,12 +36,18 @@ class HeadTooLarge(ValueError):
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """Refuses heads of requests that are too large, or that take too long to arrive."""
+    """Refuses heads that are too large or take too long to arrive, and lets go of bodies nobody waits for and of
+    clients who do not read. None of it costs a call that is well anything but a flag or two.
+    """
 
+    read_seconds = READ_SECONDS
     _is_in_head = True
+    _is_in_body = False
     _head_bytes = 0
     _chunk_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
+    _linger_timer: asyncio.TimerHandle | None = None
+    _read_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
@@ -43,6 +55,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._stop_lingering()
+        self._stop_expecting()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -60,6 +74,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._is_in_head = True
         self._head_bytes = 0
+        self._unset_keepalive_if_required()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -67,10 +82,56 @@ class GuardedProtocol(HttpToolsProtocol):
         self._stop_waiting()
         if self._chunk_bytes > HEAD_BYTES and self._size_of_head() > HEAD_BYTES:
             raise HeadTooLarge
+        self._is_in_body = True
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._is_in_body = False
+        super().on_message_complete()
+        if self._stop_lingering():
+            # uvicorn armed this when it answered, and data that came since has disarmed it.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._is_in_body and self.cycle.response_complete:
+            self._linger_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def pause_writing(self) -> None:
+        """The client takes less than it is sent. Sending waits from here on, and would wait for ever."""
+        super().pause_writing()
+        self._expect_reading()
+
+    def resume_writing(self) -> None:
+        self._stop_expecting()
+        super().resume_writing()
+
+    def _expect_reading(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._read_timer = self.loop.call_later(self.read_seconds, self._check_reading, left)
+
+    def _check_reading(self, before: int) -> None:
+        if before - self.transport.get_write_buffer_size() < READ_BYTES:
+            self.transport.abort()
+        else:
+            self._expect_reading()
+
+    def _stop_expecting(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
 
     def _size_of_head(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
+    def _stop_lingering(self) -> bool:
+        """Whether it was lingering."""
+        timer, self._linger_timer = self._linger_timer, None
+        if timer is not None:
+            timer.cancel()
+        return timer is not None
 
     def _wait_for_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)

@@ -32,7 +32,7 @@ def hang_on_lifeline() -> None:
 def _hang(descriptor: int) -> None:
     os.read(descriptor, 1)
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(ORPHAN_SECONDS)
+    time.sleep(ORPHAN_SECONDS)  # this thread has nothing else to do, and the end of the process ends it
     # The child leads a group of its own, so this takes the worker's pool along.
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
@@ -128,7 +128,7 @@ class Family:
         while time.monotonic() < deadline and self._signals < 2:
             if all(child.process is None or child.has_died() for child in self._children):
                 break
-            time.sleep(0.05)
+            time.sleep(0.05)  # processes are waited for together, and the second Ctrl-C is looked at between
         for child in reversed(self._children):
             child.kill()
 

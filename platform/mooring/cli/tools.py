@@ -27,5 +27,7 @@ def list_(server: ServerArgument, as_json: Json = False) -> None:
 
 def _summary(row: Row) -> Row:
     http = row.get("http")
-    runs = f"{http['method']} {http['url']}" if http else str(row.get("static", {}).get("kind", ""))
+    remote, static = row.get("remote"), row.get("static", {})
+    runs = f"{remote['name']} of {remote['upstream']}" if remote else str(static.get("kind", ""))
+    runs = f"{http['method']} {http['url']}" if http else runs
     return {"runs": runs, "on": row.get("enabled", True), "description": row.get("description", "")[:80]}

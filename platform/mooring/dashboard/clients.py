@@ -122,20 +122,37 @@ def _python(_name: str, url: str, needs_key: bool) -> Client:
 
 
 def _typescript(_name: str, url: str, needs_key: bool) -> Client:
-    options = (
-        f', {{\n  requestInit: {{ headers: {{ Authorization: "Bearer {KEY}" }} }},\n}}' if needs_key else ""
-    )
     return Client(
         "typescript",
         "TypeScript",
-        "npm install @modelcontextprotocol/sdk",
+        "npm install @modelcontextprotocol/client (version 2 of the SDK)",
+        'import { Client, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";\n\n'
+        + _connected(url, needs_key, ', { versionNegotiation: { mode: "auto" } }'),
+    )
+
+
+def _typescript_v1(_name: str, url: str, needs_key: bool) -> Client:
+    return Client(
+        "typescript-v1",
+        "TypeScript v1",
+        "npm install @modelcontextprotocol/sdk (version 1 of the SDK)",
         'import { Client } from "@modelcontextprotocol/sdk/client/index.js";\n'
         'import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";\n\n'
-        f'const transport = new StreamableHTTPClientTransport(new URL("{url}"){options});\n'
-        'const client = new Client({ name: "my-program", version: "1.0.0" });\n'
+        + _connected(url, needs_key),
+    )
+
+
+def _connected(url: str, needs_key: bool, options: str = "") -> str:
+    """What both versions have in common; `options` are the client's."""
+    request = f'{{ headers: {{ Authorization: "Bearer {KEY}" }} }}'
+    with_key = f", {{\n  requestInit: {request},\n}}" if needs_key else ""
+    return (
+        f'const transport = new StreamableHTTPClientTransport(new URL("{url}"){with_key});\n'
+        f'const client = new Client({{ name: "my-program", version: "1.0.0" }}{options});\n'
         "await client.connect(transport);\n\n"
         "const { tools } = await client.listTools();\n"
-        "console.log(tools.map((tool) => tool.name));",
+        "console.log(tools.map((tool) => tool.name));\n"
+        "await client.close();"
     )
 
 
@@ -157,4 +174,14 @@ def _curl(_name: str, url: str, needs_key: bool) -> Client:
     )
 
 
-_MAKERS = (_claude_code, _claude_desktop, _cursor, _vscode, _codex, _python, _typescript, _curl)
+_MAKERS = (
+    _claude_code,
+    _claude_desktop,
+    _cursor,
+    _vscode,
+    _codex,
+    _python,
+    _typescript,
+    _typescript_v1,
+    _curl,
+)

@@ -9,7 +9,8 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 
-from mooring.dashboard.requests import PageRequest, address_of
+from mooring.dashboard.requests import PageRequest
+from mooring.proxies import client_address
 from tenants.access import Access, member_access
 
 View = Callable[..., HttpResponse]
@@ -30,7 +31,7 @@ def tenant_page(permission: str | None = None) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @wraps(view)
         def page(request: PageRequest, tenant: str, **names: Any) -> HttpResponse:
-            with member_access(request.user, tenant, ip=address_of(request)) as access:
+            with member_access(request.user, tenant, ip=client_address(request)) as access:
                 request.access = access
                 if permission is not None:
                     access.require(permission)

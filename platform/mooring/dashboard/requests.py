@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 
-from django.conf import settings
 from django.http import HttpRequest, QueryDict
 from django_htmx.middleware import HtmxDetails
 
@@ -23,14 +22,6 @@ class PageRequest(HttpRequest):
 def posted(request: HttpRequest) -> QueryDict | None:
     """What a form is bound to: the fields that were sent, be they none, or None when the page is only looked at."""
     return request.POST if request.method == "POST" else None
-
-
-def address_of(request: HttpRequest) -> str:
-    """The client's address: the last one that a proxy of ours wrote down, else the socket's."""
-    peer = str(request.META.get("REMOTE_ADDR") or "")
-    hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
-    trusted: int = settings.TRUSTED_PROXIES
-    return hops[-trusted][:45] if 0 < trusted <= len(hops) else peer
 
 
 def is_from_this_machine(request: HttpRequest) -> bool:

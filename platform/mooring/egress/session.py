@@ -13,6 +13,8 @@ from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 
 from mooring.egress.guard import Guard, Refused, default_guard, plain_http
 
@@ -42,7 +44,7 @@ def session(guard: Guard | None = None, *, lookup: Lookup | None = None) -> aioh
     `Unreachable`; a request is never sent a second time behind the caller's back.
     """
     guard = guard or default_guard()
-    connector = aiohttp.TCPConnector(
+    connector = _GuardedConnector(
         limit=0,
         ssl=tls(),
         resolver=_GuardedNames(guard, lookup or _ask_the_system),
@@ -54,7 +56,7 @@ def session(guard: Guard | None = None, *, lookup: Lookup | None = None) -> aioh
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-        middlewares=(_opaque,),
+        middlewares=(_once,),
     )
 
 
@@ -66,17 +68,27 @@ def tls() -> ssl.SSLContext:
     return context
 
 
-async def _opaque(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    plain_http.set(request.url.scheme != "https")
+class _GuardedConnector(aiohttp.TCPConnector):
+    """Tells the guard what each connection is for, and nobody why there is none."""
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        plain_http.set(req.url.scheme != "https")
+        try:
+            return await super().connect(req, traces, timeout)
+        except (aiohttp.ClientConnectionError, aiohttp.InvalidURL, OSError) as error:
+            log.debug("egress to %s failed: %s", req.url.raw_host, type(error).__name__)
+            raise Unreachable from None
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     try:
         return await handler(request)
-    # An `Unreachable` is also not what aiohttp sends PUT and DELETE again for, by itself.
-    except (aiohttp.ClientConnectionError, aiohttp.InvalidURL, OSError) as error:
-        if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
+    # What breaks off is `Unreachable` too: for that, aiohttp does not send PUT and DELETE again by itself.
+    except (aiohttp.ClientConnectionError, OSError) as error:
+        if isinstance(error, TimeoutError):
             raise  # the caller's own limit of time
-        log.debug("egress to %s failed: %s", request.url.raw_host, type(error).__name__)
         raise Unreachable from None
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections
 
-from servers.pipeline import shipping
+from servers.pipeline import directory, shipping
 from servers.pipeline.journal import RESERVE
 
 # A probe every second from each of several balancers must not become load on the database.
@@ -23,6 +23,8 @@ REMEMBERED = 1.0
 MEBIBYTE = 1024 * 1024
 # Records are shipped twice a second; people who look at the call log notice this many seconds.
 LATE = 10.0
+# Changes are read twice a second; this is four times missed, and what people are promised is a second.
+STALE = 2.0
 
 
 class State(IntEnum):
@@ -227,6 +229,25 @@ async def journal() -> Finding:
     return Finding(State.DEGRADED if lag.seconds > LATE else State.HEALTHY, detail)
 
 
+# ---- changes ---------------------------------------------------------------------------------------------
+
+
+async def changes() -> Finding:
+    """How old the knowledge of the gateway in this process is.
+
+    Unhealthy from the moment it takes no credential any more (`directory.TRUST_SECONDS`): from then on another
+    process can only do better, and before that none has to.
+    """
+    running = directory.running()
+    if running is None:
+        return HEALTHY
+    age = running.blind_for
+    detail = f"read {age:.1f} s ago"
+    if running.is_blind:
+        return Finding(State.UNHEALTHY, f"{detail}; no credential is taken")
+    return Finding(State.DEGRADED if age > STALE else State.HEALTHY, detail)
+
+
 checks = Checks(
     [
         Check("database", 2.0, database),
@@ -234,5 +255,6 @@ checks = Checks(
         Check("disk", 0.5, disk),
         Check("memory", 0.5, memory),
         Check("journal", 0.5, journal),
+        Check("changes", 0.5, changes),
     ]
 )

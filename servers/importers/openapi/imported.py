@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from mooring.errors import InvalidInput
+from servers import manifests
 from servers.importers.openapi.findings import LeftOut
 
 _VARIABLE = re.compile(r"\{([A-Za-z0-9_]+)\}")
@@ -36,6 +37,31 @@ class Imported:
     operations: list[Operation]
     left_out: list[LeftOut]
 
+    def usable(self) -> Self:
+        """Without the tools that could not be saved: one that is too large must not cost all the others.
+
+        Raises `InvalidInput` when the rest is no manifest either.
+        """
+        try:
+            return replace(self, manifest=manifests.check(self.manifest))
+        except InvalidInput:
+            return self._without_refused()
+
+    def _without_refused(self) -> Self:
+        kept, refused = [], []
+        for tool in self.manifest.get("tools", []):
+            try:
+                kept.append(manifests.check_part("tools", tool, within=self.manifest))
+            except InvalidInput as error:
+                refused.append(LeftOut(f"the tool {str(tool.get('name'))[:128]}", error.message))
+        names = {tool["name"] for tool in kept}
+        return replace(
+            self,
+            manifest=manifests.check(self.manifest | {"tools": kept}),
+            operations=[operation for operation in self.operations if operation.name in names],
+            left_out=[*self.left_out, *refused],
+        )
+
     def chosen(self, keys: Iterable[str]) -> dict[str, Any]:
         """The manifest with only these tools, and the secrets and variables that they need.
 
@@ -48,10 +74,15 @@ class Imported:
             raise InvalidInput(
                 f"The document has no operation {min(unknown)[:200]}. Choose from the list.",
                 code="unknown_operation",
+                fields={"chosen": ["Choose from the operations of the document."]},
                 unknown=sorted(unknown)[:20],
             )
         if not names:
-            raise InvalidInput("Choose at least one operation.", code="nothing_chosen")
+            raise InvalidInput(
+                "Choose at least one operation.",
+                code="nothing_chosen",
+                fields={"chosen": ["Choose from the operations of the document."]},
+            )
         tools = [tool for tool in self.manifest.get("tools", []) if tool["name"] in names]
         return needing_only(self.manifest, tools)
 
@@ -62,8 +93,8 @@ class Imported:
     @classmethod
     def from_result(cls, result: dict[str, Any]) -> Self:
         return cls(
-            result["title"],
-            result["description"],
+            result.get("title", ""),  # imports kept by the first releases have neither
+            result.get("description", ""),
             result["manifest"],
             [Operation(**operation) for operation in result["operations"]],
             [LeftOut(**finding) for finding in result["left_out"]],

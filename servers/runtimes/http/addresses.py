@@ -33,7 +33,7 @@ class Address:
         return not self._slots
 
     def url(self, arguments: Mapping[str, Any], query: str) -> URL:
-        """Put together from finished parts: nothing is parsed or encoded again, nor kept in a cache."""
+        """Put together from finished parts: nothing is parsed or encoded again."""
         return URL.build(
             scheme=self._scheme,
             authority=self._authority,

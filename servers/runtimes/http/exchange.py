@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable
 
 import aiohttp
 import msgspec
 from multidict import CIMultiDictProxy
 
+from servers.runtimes.alarms import TimeLimit
 from servers.runtimes.breaker import Verdict
 from servers.runtimes.http.request import Request
+from servers.runtimes.http.sending import send
 from servers.runtimes.upstreams import Unavailable, Upstream, Visit
 
 _REPEATABLE = frozenset({"GET", "HEAD"})
 _PAUSE = (0.01, 0.1)
 # Enough of an error's body for the 2,000 characters that are shown of it.
 _ERROR_BYTES = 16 * 1024
-# With these, aiohttp writes a content type of its own for a body that is not there, unless told not to.
-_BODY_EXPECTED = frozenset({"POST", "PUT", "PATCH"})
-_NO_CONTENT_TYPE = ("Content-Type",)
 
 
 class CallFailed(Exception):
@@ -47,13 +45,14 @@ async def exchange(
     the upstream's budget of retries lasts.
     """
     try:
-        async with asyncio.timeout_at(deadline) as time_limit, upstream.visit() as visit:
-            try:
-                return await _visited(upstream, visit, method, request, limit)
-            except asyncio.CancelledError:
-                # A caller who went away says nothing about the upstream; our own limit of time does.
-                visit.verdict = Verdict.FAILED if time_limit.expired() else Verdict.UNKNOWN
-                raise
+        with TimeLimit(deadline) as time_limit:
+            async with upstream.visit() as visit:
+                try:
+                    return await _visited(upstream, visit, method, request, limit)
+                except asyncio.CancelledError:
+                    # A caller who went away says nothing about the upstream; our own limit of time does.
+                    visit.verdict = Verdict.FAILED if time_limit.expired else Verdict.UNKNOWN
+                    raise
     except TimeoutError:
         raise CallFailed(
             "upstream_timeout", "The upstream did not answer in time. Try again later."
@@ -95,23 +94,12 @@ async def _visited(upstream: Upstream, visit: Visit, method: str, request: Reque
 
 async def _sent(upstream: Upstream, visit: Visit, method: str, request: Request) -> aiohttp.ClientResponse:
     try:
-        return await _send(upstream.session, method, request)
+        return await send(upstream.session, method, request)
     except (aiohttp.ClientConnectionError, OSError):
         if method not in _REPEATABLE or not visit.take_retry():
             raise
     await asyncio.sleep(random.uniform(*_PAUSE))
-    return await _send(upstream.session, method, request)
-
-
-def _send(session: aiohttp.ClientSession, method: str, request: Request) -> Awaitable[aiohttp.ClientResponse]:
-    return session.request(
-        method,
-        request.url,
-        headers=request.headers,
-        data=request.body,
-        skip_auto_headers=_NO_CONTENT_TYPE if request.body is None and method in _BODY_EXPECTED else None,
-        allow_redirects=False,
-    )
+    return await send(upstream.session, method, request)
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
@@ -119,7 +107,7 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
     content = response.content
     is_error = response.status >= 300
     limit = min(limit, _ERROR_BYTES) if is_error else limit
-    # readany gives what the decompressor has let out, 64 KiB and a little at a time: a bomb is never unpacked.
+    # readany gives what the decompressor has let out, less than a megabyte at a time: a bomb is never unpacked.
     body = await content.readany()
     if len(body) <= limit and content.at_eof():
         return body

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 HIDDEN = "•••"
-# Shorter ones would blot out ordinary words and numbers of every answer; they protect nothing anyway.
+# Shorter ones would blot out ordinary words and numbers of every answer; they cannot be set.
 SHORTEST = 4
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")

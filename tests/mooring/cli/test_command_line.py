@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 COMMANDS = (
-    "up serve worker beat migrate deploy call versions rollback calls audit tenants keys servers tools import"
+    "up serve worker beat runner migrate deploy call versions rollback calls audit tenants keys servers tools import"
 ).split()
 
 
@@ -55,9 +55,7 @@ def test_a_refusal_is_json_when_json_is_asked_for(installation):
 def test_a_database_that_was_never_set_up_is_said_so(installation, tmp_path):
     if "DATABASE_URL" in installation.environment:
         return
-    fresh = type(installation)(
-        installation.environment | {"MOORING_DATA_DIR": str(tmp_path)}, installation.origin
-    )
+    fresh = installation.but(MOORING_DATA_DIR=str(tmp_path))
     assert "mooring migrate" in fresh.refused("servers", "list", "--tenant", "acme")
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.mooring.cli.conftest import ECHO
+
 REVISIONS = ("2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28")
 PETS: dict[str, Any] = {
     "openapi": "3.1.0",
@@ -156,14 +158,10 @@ def test_a_bad_key_is_refused(installation):
 
 # ---- calling ---------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
-def private(installation, tmp_path_factory):
+def private(installation):
     """A private echo server and a key for it."""
-    from tests.mooring.cli import conftest
-
-    path = tmp_path_factory.mktemp("private") / "echo.yaml"
-    path.write_text(conftest.ECHO)
     tenant = installation.tenant()
-    installation.ok("deploy", str(path), "--tenant", tenant, "--server", "echo")
+    installation.ok("deploy", str(ECHO), "--tenant", tenant, "--server", "echo")
     return f"{tenant}/echo", installation.key(tenant)
 
 
@@ -198,6 +196,6 @@ def test_a_call_that_fails_says_why_and_answers_one(installation, private):
 
 
 def test_nobody_there_is_said_in_one_line(installation):
-    away = type(installation)(installation.environment | {"MOORING_URL": "http://127.0.0.1:1"}, "")
+    away = installation.but(MOORING_URL="http://127.0.0.1:1")
     assert "does not answer" in away.refused("call", "a/b", "c")
     assert "does not answer" in away.refused("servers", "list", key="moor_x")

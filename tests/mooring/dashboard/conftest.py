@@ -148,19 +148,20 @@ def alice(stage: Stage, client_of: Callable[..., Client]) -> Client:
 
 
 @pytest.fixture
-def run_import(stage: Stage) -> Callable[[], None]:
-    """Does what a worker would do with the stage's import."""
+def run_jobs(stage: Stage) -> Callable[[], None]:
+    """Does what workers would do for the organisation."""
 
     def run() -> None:
         from mooring import jobs
+        from mooring.jobs.models import Job
         from mooring.scope import tenant_scope
         from servers import tasks
-        from servers.models import Import
 
         assert tasks  # registers the kinds of work
         with tenant_scope(stage.world.acme.id):
-            job = Import.objects.filter(id=stage.imported).values_list("job_id", flat=True)[0]
-        jobs.run(job)
+            waiting = list(Job.objects.filter(state="waiting").values_list("id", flat=True))
+        for job in waiting:
+            jobs.run(job)
 
     return run
 

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from mooring.dashboard.clients import KEY, clients
+from mooring.dashboard.clients import Client as Snippet
 from mooring.scope import tenant_scope
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 URL = "https://mooring.example/t/acme/sky/mcp"
 
 
-def _client(name: str, *, needs_key: bool = True) -> object:
+def _client(name: str, *, needs_key: bool = True) -> Snippet:
     return next(client for client in clients("sky", URL, needs_key=needs_key) if client.id == name)
 
 
@@ -36,7 +37,7 @@ def test_every_client_gets_the_url_and_a_key_only_where_it_needs_one(needs_key: 
 
 
 def test_the_link_for_cursor_holds_its_configuration_in_base64() -> None:
-    link = urlsplit(_client("cursor").link)  # type: ignore[attr-defined]
+    link = urlsplit(_client("cursor").link)
     fields = parse_qs(link.query)
     assert (link.scheme, link.netloc, link.path) == ("cursor", "anysphere.cursor-deeplink", "/mcp/install")
     assert fields["name"] == ["sky"]
@@ -47,7 +48,7 @@ def test_the_link_for_cursor_holds_its_configuration_in_base64() -> None:
 
 
 def test_the_link_for_vs_code_holds_json_and_asks_for_the_key() -> None:
-    scheme, _, rest = _client("vscode").link.partition("?")  # type: ignore[attr-defined]
+    scheme, _, rest = _client("vscode").link.partition("?")
     entry = json.loads(unquote(rest))
     assert scheme == "vscode:mcp/install"
     assert entry["name"] == "sky"

@@ -74,7 +74,7 @@ def test_a_server_is_made_from_a_template(stage: Stage, alice: Client, template:
 
 
 def test_a_document_is_uploaded_read_and_chosen_from(
-    stage: Stage, alice: Client, run_import: Callable[[], None]
+    stage: Stage, alice: Client, run_jobs: Callable[[], None]
 ) -> None:
     file = SimpleUploadedFile("pets.json", DOCUMENT.encode())
     answer = alice.post(f"{stage.base}servers/new/openapi/", {"file": file})
@@ -84,7 +84,7 @@ def test_a_document_is_uploaded_read_and_chosen_from(
     assert "<progress" in page
 
     at = f"{stage.base}imports/{stage.imported}/"
-    run_import()
+    run_jobs()
     fragment = alice.get(at, headers={"HX-Request": "true"})
     assert (fragment.status_code, fragment["HX-Refresh"]) == (204, "true")
     page = alice.get(at).content.decode()
@@ -98,9 +98,9 @@ def test_a_document_is_uploaded_read_and_chosen_from(
 
 
 def test_choosing_no_operation_keeps_them_all_and_may_go_into_an_existing_server(
-    stage: Stage, alice: Client, run_import: Callable[[], None]
+    stage: Stage, alice: Client, run_jobs: Callable[[], None]
 ) -> None:
-    run_import()
+    run_jobs()
     answer = alice.post(f"{stage.base}imports/{stage.imported}/", {"into": "sky"})
     assert answer["Location"] == stage.here
     tools = alice.get(f"{stage.here}tools/").content.decode()
@@ -271,13 +271,19 @@ def test_publishing_proposes_a_number_shows_what_changed_and_rolls_back(stage: S
 
 
 @pytest.mark.parametrize("kind", ["json", "yaml"])
-def test_a_manifest_goes_out_and_comes_in_again_without_loss(stage: Stage, alice: Client, kind: str) -> None:
+def test_a_manifest_goes_out_and_comes_in_again_without_loss(
+    stage: Stage, alice: Client, kind: str, run_jobs: Callable[[], None]
+) -> None:
     before = alice.get(f"{stage.here}versions/draft.{kind}")
     assert "attachment" in before["Content-Disposition"]
     alice.post(f"{stage.here}tools/{stage.tool}/delete/")
     alice.post(f"{stage.here}settings/", {"title": "Other"})
     file = SimpleUploadedFile("draft", before.content)
-    assert alice.post(f"{stage.here}versions/import/", {"file": file}).status_code == 302
+    answer = alice.post(f"{stage.here}versions/import/", {"file": file})
+    assert answer.status_code == 302
+    if kind == "yaml":
+        run_jobs()
+        assert alice.post(answer["Location"]).status_code == 302
     assert alice.get(f"{stage.here}versions/draft.{kind}").content == before.content
     assert alice.get(f"{stage.here}versions/1.0.0/manifest.{kind}").content == before.content
 
@@ -285,10 +291,9 @@ def test_a_manifest_goes_out_and_comes_in_again_without_loss(stage: Stage, alice
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{", "starts like JSON"),
-        ("a: [", "errorlist"),
+        ("{", "JSON is broken"),
+        ("{a: [}", "JSON is broken"),
         ('{"mooring": 1}', "server"),
-        ("a: 1\n" * 60_000, "256 kB"),
         ("", "Choose a file or paste"),
     ],
 )

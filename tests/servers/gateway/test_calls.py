@@ -16,6 +16,7 @@ from servers.pipeline.journal import Journal
 from tenants.models import Plan
 from tenants.services import change_plan, create_key, revoke_key
 from tests.conftest import World
+from tests.protocol.requirements import requirement
 from tests.servers.conftest import META, MODERN, GatewayDriver, Reply
 
 HANDSHAKES = ("2025-03-26", "2025-06-18", "2025-11-25")
@@ -95,6 +96,7 @@ def key(world: World, key_of: Callable[..., str]) -> str:
     return key_of(world.acme)
 
 
+@requirement("2026-07-28/versioning/discover", "2026-07-28/caching/hints")
 def test_a_modern_client_discovers_lists_and_calls(gateway: GatewayDriver, desk: str, key: str) -> None:
     found = gateway.modern(desk, "server/discover", key=key).result
     assert found["resultType"] == "complete"
@@ -116,6 +118,7 @@ def test_a_modern_client_discovers_lists_and_calls(gateway: GatewayDriver, desk:
     assert "ttlMs" not in answer
 
 
+@requirement("2025-11-25/lifecycle/initialize", "2025-11-25/lifecycle/initialized", "2025-11-25/ping/empty")
 @pytest.mark.parametrize("revision", HANDSHAKES)
 def test_a_handshake_client_opens_a_session_lists_and_calls(
     gateway: GatewayDriver, desk: str, key: str, revision: str
@@ -132,6 +135,7 @@ def test_a_handshake_client_opens_a_session_lists_and_calls(
     assert ("structuredContent" in called) is (revision != "2025-03-26")
 
 
+@requirement("2025-11-25/lifecycle/other-version")
 @pytest.mark.parametrize(
     ("asked", "answered"), [("2026-07-28", "2025-11-25"), ("2024-11-05", "2025-11-25"), ("x", "2025-11-25")]
 )
@@ -147,6 +151,12 @@ def test_a_handshake_never_settles_on_a_revision_without_one(
     assert opened.result["protocolVersion"] == answered
 
 
+@requirement(
+    "2026-07-28/resources/read",
+    "2026-07-28/resources/templates",
+    "2026-07-28/prompts/get",
+    "2026-07-28/completion/references",
+)
 def test_resources_templates_prompts_and_completion_answer(
     gateway: GatewayDriver, desk: str, key: str
 ) -> None:
@@ -178,6 +188,7 @@ def test_resources_templates_prompts_and_completion_answer(
     assert proposals["completion"]["values"] == ["ann", "anna"]
 
 
+@requirement("2026-07-28/resources/missing", "2025-11-25/resources/missing")
 def test_a_missing_resource_is_told_in_the_words_of_the_revision(
     gateway: GatewayDriver, desk: str, key: str
 ) -> None:
@@ -190,6 +201,7 @@ def test_a_missing_resource_is_told_in_the_words_of_the_revision(
     assert (legacy.status, legacy.error["code"]) == (200, -32002)
 
 
+@requirement("2026-07-28/transport/unknown-method", "2026-07-28/tools/unknown")
 def test_unknown_methods_and_tools_are_refused(gateway: GatewayDriver, desk: str, key: str) -> None:
     reply = gateway.modern(desk, "tools/destroy", key=key)
     assert (reply.status, reply.error["code"]) == (404, -32601)
@@ -201,6 +213,7 @@ def test_unknown_methods_and_tools_are_refused(gateway: GatewayDriver, desk: str
     assert reply.error["code"] == -32602
 
 
+@requirement("2026-07-28/tools/bad-arguments")
 def test_arguments_that_do_not_fit_are_an_answer_that_says_why(
     gateway: GatewayDriver, desk: str, key: str
 ) -> None:
@@ -216,6 +229,12 @@ def without(meta: dict[str, Any], name: str) -> dict[str, Any]:
 FULL = {META + "protocolVersion": MODERN, META + "clientCapabilities": {}}
 
 
+@requirement(
+    "2026-07-28/meta/required",
+    "2026-07-28/transport/header-mismatch",
+    "2026-07-28/versioning/unsupported",
+    "2026-07-28/logging/level",
+)
 @pytest.mark.parametrize(
     ("meta", "headers", "code", "status"),
     [
@@ -245,6 +264,7 @@ def test_the_modern_ladder_breaks_at_its_first_broken_rung(
     assert reply.json["id"] == 1
 
 
+@requirement("2026-07-28/transport/parameter-headers")
 @pytest.mark.parametrize("header", ["Bob", "", "=?base64?!!?=", "=?base64?QW5u"])
 def test_a_mirrored_argument_must_equal_its_header(
     gateway: GatewayDriver, desk: str, key: str, header: str
@@ -259,6 +279,7 @@ def test_a_mirrored_argument_must_equal_its_header(
     assert (reply.status, reply.error["code"]) == (400, -32020)
 
 
+@requirement("2026-07-28/transport/encoded-values")
 def test_a_mirrored_argument_may_come_in_base64(gateway: GatewayDriver, desk: str, key: str) -> None:
     reply = gateway.modern(
         desk,
@@ -274,6 +295,7 @@ def refusal(gateway: GatewayDriver, at: str, key: str = "", **headers: str) -> R
     return gateway.modern(at, "tools/list", key=key, headers=headers)
 
 
+@requirement("2026-07-28/authorization/challenge")
 def test_without_a_credential_existing_and_missing_endpoints_answer_alike(
     gateway: GatewayDriver, desk: str, world: World
 ) -> None:
@@ -304,6 +326,7 @@ def test_a_valid_key_without_the_right_finds_nothing(
     assert refusal(gateway, desk, other).status == 404
 
 
+@requirement("2026-07-28/authorization/bad-token")
 @pytest.mark.parametrize("credential", ["moor_" + "a" * 38, "moor_short", "x", "moorplay_zzzz"])
 def test_a_bad_credential_is_refused_even_where_none_is_needed(
     gateway: GatewayDriver, world: World, credential: str
@@ -323,6 +346,7 @@ def test_a_public_server_takes_a_foreign_key_for_anonymous(
     assert refusal(gateway, f"{at}@draft").status == 401
 
 
+@requirement("2026-07-28/authorization/bad-token")
 def test_a_revoked_key_is_refused_as_soon_as_the_change_is_seen(
     gateway: GatewayDriver, desk: str, world: World
 ) -> None:
@@ -349,6 +373,12 @@ def test_versions_can_be_pinned_and_the_draft_called(
     assert refusal(gateway, f"{desk}@2.0.0", key).status == 404
 
 
+@requirement(
+    "2025-11-25/sessions/required",
+    "2025-11-25/sessions/unknown",
+    "2025-11-25/sessions/no-credential",
+    "2025-11-25/transport/version-header",
+)
 def test_sessions_belong_to_one_principal_and_server(
     gateway: GatewayDriver, desk: str, world: World, key: str, key_of: Callable[..., str]
 ) -> None:
@@ -361,6 +391,7 @@ def test_sessions_belong_to_one_principal_and_server(
     assert session.request("ping", headers={"mcp-protocol-version": ""}).status == 200
 
 
+@requirement("2025-11-25/sessions/end", "2025-11-25/sessions/unknown")
 def test_an_ended_session_is_unknown(gateway: GatewayDriver, desk: str, key: str) -> None:
     session = gateway.session(desk, "2025-06-18", key=key)
     headers = {"authorization": f"Bearer {key}", "mcp-session-id": session.token}
@@ -368,12 +399,14 @@ def test_an_ended_session_is_unknown(gateway: GatewayDriver, desk: str, key: str
     assert session.request("ping").status == 404
 
 
+@requirement("2025-11-25/logging/set-level")
 def test_a_log_level_is_checked_and_kept(gateway: GatewayDriver, desk: str, key: str) -> None:
     session = gateway.session(desk, "2025-06-18", key=key)
     assert session.request("logging/setLevel", {"level": "debug"}).result == {}
     assert session.request("logging/setLevel", {"level": "loud"}).error["code"] == -32602
 
 
+@requirement("2026-07-28/pagination/cursor", "2026-07-28/pagination/bad-cursor")
 def test_lists_page_with_cursors_that_stay_in_their_version(
     gateway: GatewayDriver, world: World, key: str
 ) -> None:
@@ -401,6 +434,7 @@ def test_lists_page_with_cursors_that_stay_in_their_version(
     assert wrong_list.error["code"] == -32602
 
 
+@requirement("2026-07-28/messages/unreadable", "2026-07-28/messages/error-id")
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -443,6 +477,7 @@ def test_a_body_over_the_limit_is_refused_by_length_and_by_count(
     assert len(parts) == 5
 
 
+@requirement("2026-07-28/transport/origin", "2025-11-25/transport/get")
 def test_hosts_origins_verbs_and_media_are_checked(gateway: GatewayDriver, desk: str, key: str) -> None:
     def status(verb: str = "POST", **headers: str) -> int:
         fields = {"authorization": f"Bearer {key}"} | {n.replace("_", "-"): v for n, v in headers.items()}
@@ -463,6 +498,7 @@ def test_a_browser_is_sent_to_the_page_of_any_name(gateway: GatewayDriver) -> No
     assert (reply.status, reply.headers["location"]) == (303, "/s/no-one/nothing")
 
 
+@requirement("2026-07-28/authorization/metadata")
 def test_resource_metadata_answers_alike_for_private_and_missing(gateway: GatewayDriver, desk: str) -> None:
     path = "/.well-known/oauth-protected-resource/t/{}/mcp"
     there = gateway.send(path.format(desk), verb="GET").json
@@ -555,6 +591,7 @@ def test_placeholders_cannot_multiply_to_more_than_an_answer_may_hold(
     assert [prompt.error["code"], resource.error["code"]] == [-32602, -32602]
 
 
+@requirement("2026-07-28/completion/errors", "2026-07-28/transport/header-mismatch")
 def test_odd_references_and_headers_are_refused_and_no_bug(
     gateway: GatewayDriver, desk: str, key: str
 ) -> None:

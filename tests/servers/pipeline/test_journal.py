@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from mooring.scope import system_scope, tenant_scope
 from servers.models import CallRecord
-from servers.pipeline.journal import CallEntry, Journal, JournalFailed, adopt
+from servers.pipeline.journal import WINDOW, CallEntry, Journal, JournalFailed, adopt
 from servers.pipeline.shipping import Shipper
 from tenants.models import ApiKey
 from tests.conftest import World
@@ -108,12 +108,14 @@ def test_a_torn_tail_is_dropped_and_what_precedes_it_is_kept(journal: Journal, k
     end = journal.segments[0].size
     journal.append(an_entry())
     path = journal.segments[0].path
-    torn = path.read_bytes()[: end + kept_bytes if kept_bytes > 0 else kept_bytes]
+    records = path.read_bytes()[: journal.segments[0].size]  # without the room for more
+    torn = records[: end + kept_bytes if kept_bytes > 0 else kept_bytes]
     journal.close()
     path.write_bytes(torn)
     segment = adopt(path)
     assert segment is not None
     assert segment.read(0, 10) == ([whole], end)
+    assert segment.is_torn(end)
     segment.release()
 
 
@@ -121,7 +123,7 @@ def test_a_record_with_a_flipped_bit_is_not_believed(journal: Journal) -> None:
     journal.append(an_entry())
     path = journal.segments[0].path
     damaged = bytearray(path.read_bytes())
-    damaged[-20] ^= 1
+    damaged[journal.segments[0].size - 20] ^= 1
     journal.close()
     path.write_bytes(damaged)
     segment = adopt(path)
@@ -167,22 +169,25 @@ def test_a_journal_whose_file_was_removed_goes_on_in_a_new_one(journal: Journal)
     assert journal.segments[-1].records == 1
 
 
-# A limit on the size of files makes the kernel write a record half and then refuse, as a full disk does.
+# A limit on the size of files makes the kernel refuse to give more room, as a full disk does.
 FULL = """
 import resource, sys
 from pathlib import Path
 from threading import Event
 from tests.servers.pipeline.test_journal import an_entry
-from servers.pipeline.journal import Journal, JournalFailed
+from servers.pipeline.journal import LARGEST, Journal, JournalFailed
 
 journal = Journal(Path(sys.argv[1]), reserve=0)
 assert journal.accepting
 journal.append(an_entry())
-size = journal.segments[0].size
+size = journal.segments[0].path.stat().st_size
 resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, resource.RLIM_INFINITY))
+while journal.segments[0].room > LARGEST:
+    journal.append(an_entry(subject="x" * 60_000))
+whole = journal.segments[0].records
 for _ in range(3):
     try:
-        journal.append(an_entry())
+        journal.append(an_entry(subject="x" * 65_000))
     except JournalFailed as error:
         print(error.message)
 assert journal.segments[0].path.stat().st_size == size, "half a record was left behind"
@@ -193,8 +198,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM
 Event().wait(0.3)
 assert journal.accepting, "it did not recover"
 journal.append(an_entry())
-entries, end = journal.segments[-1].read(0, 10)
-assert len(entries) == 2 and end == journal.segments[-1].size
+entries, end = journal.segments[-1].read(0, 100)
+assert len(entries) == whole + 1 and end == journal.segments[-1].size
 print("recovered")
 """
 
@@ -218,6 +223,52 @@ def test_a_write_that_fails_half_way_leaves_nothing_behind_and_recovers_by_itsel
         *["The call log cannot be written: the disk is full."] * 2,
         "recovered",
     ]
+
+
+# What fits in the room that was made before is recorded, and meanwhile nothing new is taken.
+FILLING = """
+import resource, sys
+from pathlib import Path
+from threading import Event
+from tests.servers.pipeline.test_journal import an_entry
+from servers.pipeline.journal import WINDOW, Journal
+
+journal = Journal(Path(sys.argv[1]), reserve=0)
+assert journal.accepting
+limit = journal.segments[0].path.stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+while journal.segments[0].room > WINDOW // 2:
+    journal.append(an_entry(subject="x" * 60_000))
+Event().wait(0.3)
+assert not journal.accepting, "it takes calls until one of them cannot be recorded"
+journal.append(an_entry())
+assert journal.segments[0].records == journal.appended
+print("recorded")
+"""
+
+
+def test_a_full_disk_is_noticed_before_a_call_is_lost(tmp_path: Path) -> None:
+    program = "import django; django.setup()\n" + FILLING
+    output, _ = run_python(program, str(tmp_path)).communicate(timeout=60)
+    assert output == "recorded\n"
+
+
+def test_records_are_kept_beyond_the_first_window_of_a_file(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, reserve=0)
+    entries = [an_entry(subject=f"{number} " + "x" * 50_000) for number in range(3 * WINDOW // 50_000)]
+    for entry in entries:
+        journal.append(entry)
+    segment = journal.segments[0]
+    assert segment.size > 2 * WINDOW
+    assert segment.path.stat().st_size - segment.size <= WINDOW
+    assert segment.read(0, len(entries) + 1) == (entries, segment.size)
+    journal.close()
+    adopted = adopt(segment.path)
+    assert adopted is not None
+    read, end = adopted.read(0, len(entries) + 1)
+    assert read == entries
+    assert not adopted.is_torn(end)
+    adopted.release()
 
 
 def test_nothing_can_be_appended_after_the_end(journal: Journal) -> None:

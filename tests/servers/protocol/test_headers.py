@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from servers.protocol.headers import MalformedHeader, decoded, encoded, first_mismatch, mirrored_parameters
+from tests.protocol.requirements import requirement
 
 
+@requirement("2026-07-28/transport/encoded-values")
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
 def test_every_text_survives_the_way_through_a_header(value: str) -> None:
     header = encoded(value)
@@ -17,11 +19,13 @@ def test_every_text_survives_the_way_through_a_header(value: str) -> None:
     assert decoded(header) == value
 
 
+@requirement("2026-07-28/transport/exact-markers")
 @pytest.mark.parametrize("literal", ["=?base64?abc", "abc?=", "=?BASE64?QW5u?=", "plain text"])
 def test_values_with_only_one_marker_are_literals(literal: str) -> None:
     assert decoded(literal) == literal
 
 
+@requirement("2026-07-28/transport/encoded-values")
 @pytest.mark.parametrize("bad", ["=?base64?!!?=", "=?base64?QW5?=", "=?base64?/w==?="])
 def test_bad_base64_is_malformed(bad: str) -> None:
     with pytest.raises(MalformedHeader):
@@ -32,6 +36,7 @@ def schema(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties}
 
 
+@requirement("2026-07-28/transport/annotations")
 def test_nested_properties_may_be_mirrored() -> None:
     inner = schema(region={"type": "string", "x-mcp-header": "Region"})
     (parameter,) = mirrored_parameters(schema(where=inner))
@@ -39,6 +44,7 @@ def test_nested_properties_may_be_mirrored() -> None:
     assert parameter.header == "mcp-param-region"
 
 
+@requirement("2026-07-28/transport/annotations")
 @pytest.mark.parametrize(
     "broken",
     [
@@ -57,6 +63,7 @@ def test_annotations_that_clients_would_drop_are_refused(broken: dict[str, Any])
         mirrored_parameters(broken)
 
 
+@requirement("2026-07-28/transport/whole-numbers", "2026-07-28/transport/absent-parameters")
 @pytest.mark.parametrize(
     ("kind", "value", "header", "fits"),
     [

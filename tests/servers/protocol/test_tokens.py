@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import contextlib
+import time
 import uuid
 
 import pytest
+import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
 from servers.protocol.capabilities import from_bits, to_bits
-from servers.protocol.tokens import Cursor, InvalidToken, Sealer
+from servers.protocol.tokens import CURSOR_SECONDS, ExpiredToken, InvalidToken, Sealer
 
 SERVER = uuid.UUID(int=7)
 
@@ -25,6 +28,12 @@ def test_a_session_token_is_short_and_opens_to_what_was_sealed() -> None:
     assert Sealer("s").open_session(token).server == SERVER
 
 
+def new_cursor(sealer: Sealer) -> str:
+    return sealer.new_cursor(
+        server=SERVER, version="1.0.0", kind="tools", offset=100, principal="key:" + "f" * 32
+    )
+
+
 @pytest.mark.parametrize("position", [0, 20, -5])
 def test_a_changed_token_does_not_open(position: int) -> None:
     token = list(sealed(Sealer("s")))
@@ -36,10 +45,18 @@ def test_a_changed_token_does_not_open(position: int) -> None:
 def test_tokens_do_not_open_elsewhere_or_for_another_purpose() -> None:
     with pytest.raises(InvalidToken):
         Sealer("other").open_session(sealed(Sealer("s")))
-    cursor = Sealer("s").cursor(Cursor(SERVER, "1.0.0", "tools", 100))
+    cursor = new_cursor(Sealer("s"))
     with pytest.raises(InvalidToken):
         Sealer("s").open_session(cursor)
     assert Sealer("s").open_cursor(cursor).offset == 100
+
+
+def test_a_cursor_lasts_an_hour_and_is_told_from_one_that_never_was_ours() -> None:
+    for age, error in ((CURSOR_SECONDS + 2, ExpiredToken), (CURSOR_SECONDS - 60, None)):
+        with time_machine.travel(time.time() - age):
+            token = new_cursor(Sealer("s"))
+        with pytest.raises(error) if error else contextlib.nullcontext():
+            assert Sealer("s").open_cursor(token).principal == "key:" + "f" * 32
 
 
 @given(st.text(max_size=600))

@@ -114,3 +114,17 @@ class Caller:
 def call(origin: Origin, upstreams: Upstreams) -> Caller:
     """`await call({"parameters": […]}, city="Rome")` calls a GET tool at the origin's /x."""
     return Caller(origin, upstreams)
+
+
+def text_of(outcome: Outcome) -> str:
+    """Of an answer that is one text."""
+    assert [block["type"] for block in outcome.content] == ["text"]
+    text = outcome.content[0]["text"]
+    assert isinstance(text, str)
+    return text
+
+
+async def never(request: web.Request) -> web.StreamResponse:
+    """An `Origin.answer` that does not come."""
+    await asyncio.Event().wait()
+    raise AssertionError

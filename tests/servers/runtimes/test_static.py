@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from servers.runtimes.base import UNSET, Outcome, ToolCall
-from servers.runtimes.static import compile_tool, complete, fill, match_uri_template, parse_uri_template
+from servers.runtimes.static import (
+    TooManySteps,
+    compile_tool,
+    complete,
+    fill,
+    first_match,
+    match_uri_template,
+    parse_uri_template,
+)
 
 
 async def answer(definition: dict[str, Any], **arguments: Any) -> Outcome:
@@ -132,6 +140,25 @@ def test_a_template_names_its_variables() -> None:
 def test_matching_stays_linear_on_uris_made_to_slow_it() -> None:
     template = "x://" + "{+a}-{+b}-{+c}-{+d}-{+e}-{+f}-{+g}-{+h}-{+i}-{+j}" + "!"
     assert match_uri_template(template, "x://" + "-a" * 1_000) is None  # ends
+
+
+def test_trying_templates_ends_before_it_takes_long() -> None:
+    uri = "x:" + "a" * 2_000
+    alike = [(parse_uri_template("x:{+a}" + "a" * (900 - n) + "{+b}b{c}"), n) for n in range(400)]
+    with pytest.raises(TooManySteps):
+        first_match(alike, uri)
+    apart = [(parse_uri_template("y:{+a}" + "a" * (900 - n) + "{+b}b{c}"), n) for n in range(400)]
+    assert first_match([*apart, (parse_uri_template("x:{a}"), 7)], uri) == (7, {"a": "a" * 2_000})
+
+
+def test_five_hundred_alike_templates_are_all_tried() -> None:
+    alike = [(parse_uri_template(f"api://{{a}}/things{n}/{{b}}/{{c}}"), n) for n in range(500)]
+    assert first_match(alike, "api://acme/things499/7/x") == (499, {"a": "acme", "b": "7", "c": "x"})
+
+
+def test_a_query_of_very_many_fields_matches_nothing() -> None:
+    assert match_uri_template("x:{a}{?q}", "x:y?q=1" + "&q=2" * 50) == {"a": "y", "q": "2"}
+    assert match_uri_template("x:{a}{?q}", "x:y?q=1" + "&q=2" * 150) is None
 
 
 @given(

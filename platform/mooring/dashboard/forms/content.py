@@ -125,6 +125,52 @@ class PromptForm(RowForm):
         return _initial(row)
 
 
+class RemoteForm(RowForm):
+    """A row that comes from elsewhere: what it holds is decided there, what it is called and says, here."""
+
+    ours: tuple[str, ...] = ()
+
+    @classmethod
+    def initial_of(cls, row: Any) -> Definition:
+        found = _initial(row, *cls.ours)
+        return found | {name: found[name] or None for name in cls.ours if isinstance(found[name], dict)}
+
+    def over(self, definition: Definition) -> Definition:
+        """The definition with what this form decides in the place of what it was."""
+        decided = {"name", "title", "description", "enabled", *self.ours}
+        kept = {name: value for name, value in definition.items() if name not in decided}
+        return kept | self.base() | {name: value for name in self.ours if (value := self.cleaned_data[name])}
+
+
+class RemoteResourceForm(RemoteForm):
+    field_order = ("name", "uri", "title", "description", "mime_type", "annotations", "is_enabled")
+    ours = ("uri", "mime_type", "annotations")
+
+    uri = forms.CharField(
+        max_length=1_000,
+        label="URI",
+        help_text="As clients see it here.",
+        widget=forms.TextInput({"spellcheck": "false"}),
+    )
+    mime_type = forms.CharField(required=False, max_length=120, label="MIME type")
+    annotations = JsonField(kind=dict, required=False, rows=3)
+
+
+class RemoteTemplateForm(RemoteForm):
+    ours = ("mime_type", "completions", "annotations")
+    field_order = ("name", "title", "description", *ours, "is_enabled")
+
+    mime_type = forms.CharField(required=False, max_length=120, label="MIME type")
+    completions = JsonField(
+        kind=dict, required=False, rows=4, help_text="Proposed values; without any the upstream is asked."
+    )
+    annotations = JsonField(kind=dict, required=False, rows=3)
+
+
+class RemotePromptForm(RemoteForm):
+    """Its arguments are the upstream's."""
+
+
 class ArgumentForm(forms.Form):
     name = forms.CharField(required=False, max_length=128)
     title = forms.CharField(required=False, max_length=200)

@@ -27,14 +27,17 @@ def wants_row(request: HttpRequest) -> bool:
     return request.method == "POST" and ADD in request.POST
 
 
-def longer(formset: type[RowSet], request: HttpRequest, *, prefix: str) -> RowSet:
-    """The rows as they were sent and, when it is this list's button that was pressed, one more."""
+def longer(formset: type[RowSet], request: HttpRequest, *, prefix: str, **more: Any) -> RowSet:
+    """The rows as they were sent and, when it is this list's button that was pressed, one more.
+
+    `more` is handed to the set of rows.
+    """
     data = request.POST.copy()
     if data.get(ADD) == prefix:
         name = f"{prefix}-TOTAL_FORMS"
         count = data.get(name, "0")
         data[name] = str(int(count) + 1 if count.isdecimal() else 1)
-    return formset(data, prefix=prefix)
+    return formset(data, prefix=prefix, **more)
 
 
 def filled(rows: RowSet) -> list[dict[str, Any]]:

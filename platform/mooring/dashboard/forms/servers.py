@@ -13,32 +13,17 @@ from mooring.dashboard.forms.widgets import Code
 from servers.models import Server
 
 MAX_DOCUMENT = 5 * 1024 * 1024
+TOO_LONG = "A document may be 5 MB long. This one is longer."
 
 
-class ServerForm(SlugForm):
-    field_order = ("name", "slug", "description", "is_public")
+class AboutForm(forms.Form):
+    """What every server says of itself."""
 
     description = forms.CharField(
         required=False,
         max_length=2_000,
-        widget=forms.Textarea({"rows": 2}),
+        widget=forms.Textarea({"rows": 3}),
         help_text="What callers can do with it.",
-    )
-    is_public = forms.BooleanField(
-        required=False,
-        label="Public",
-        help_text="Anybody may call it without a key. You can change this later.",
-    )
-
-
-class DescribeForm(forms.Form):
-    title = forms.CharField(max_length=120)
-    description = forms.CharField(required=False, max_length=2_000, widget=forms.Textarea({"rows": 3}))
-    instructions = forms.CharField(
-        required=False,
-        max_length=20_000,
-        widget=forms.Textarea({"rows": 6}),
-        help_text="Sent to every client: when and how to use the server's tools.",
     )
     is_public = forms.BooleanField(
         required=False,
@@ -47,8 +32,64 @@ class DescribeForm(forms.Form):
     )
 
 
-class DocumentForm(forms.Form):
-    """A document from one of three places."""
+class ServerForm(AboutForm, SlugForm):
+    field_order = ("name", "slug", "description", "is_public")
+
+
+class DescribeForm(AboutForm):
+    field_order = ("title", "description", "instructions", "is_public")
+
+    title = forms.CharField(max_length=120)
+    instructions = forms.CharField(
+        required=False,
+        max_length=20_000,
+        widget=forms.Textarea({"rows": 6}),
+        help_text="Sent to every client: when and how to use the server's tools.",
+    )
+
+
+class ManifestForm(forms.Form):
+    """A text from one of several places; here a manifest, as a file or pasted."""
+
+    nothing_given = "Choose a file or paste the manifest."
+
+    file = forms.FileField(required=False, help_text="A manifest as JSON or YAML, as exported here.")
+    document = forms.CharField(required=False, label="Or paste it", strip=False, widget=Code(12))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _one_is_needed(self)
+
+    def clean_file(self) -> str:
+        return text_of(self.cleaned_data.get("file"))
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        given = [name for name in self.fields if cleaned.get(name)]
+        if not given and not self.errors:
+            raise forms.ValidationError(self.nothing_given)
+        if len(given) > 1:
+            raise forms.ValidationError("Give the document in one way, not in several.")
+        if len(cleaned.get("document", "")) > MAX_DOCUMENT:
+            self.add_error("document", TOO_LONG)
+        return cleaned
+
+    @property
+    def text(self) -> str:
+        return str(self.cleaned_data["file"] or self.cleaned_data["document"])
+
+    @property
+    def source_name(self) -> str:
+        """What the import is called until its document has been read."""
+        file = self.files.get("file")
+        return str((file and file.name) or self.cleaned_data.get("url") or "pasted document")[:200]
+
+
+class DocumentForm(ManifestForm):
+    """An OpenAPI document, which may also be fetched."""
+
+    field_order = ("url", "file", "document")
+    nothing_given = "Give an address, choose a file or paste the document."
 
     url = forms.URLField(
         required=False,
@@ -62,30 +103,6 @@ class DocumentForm(forms.Form):
         required=False, label="Or paste it", strip=False, widget=Code(10), help_text="OpenAPI 3.0 or 3.1."
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        _one_is_needed(self)
-
-    def clean_file(self) -> str:
-        return text_of(self.cleaned_data.get("file"))
-
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or {}
-        given = [name for name in ("url", "file", "document") if cleaned.get(name)]
-        if not given and not self.errors:
-            raise forms.ValidationError("Give an address, choose a file or paste the document.")
-        if len(given) > 1:
-            raise forms.ValidationError("Give the document in one of the three ways, not in several.")
-        if len(cleaned.get("document", "")) > MAX_DOCUMENT:
-            self.add_error("document", "A document may be 5 MB long. This one is longer.")
-        return cleaned
-
-    @property
-    def source_name(self) -> str:
-        """What the import is called until its document has been read."""
-        file = self.files.get("file")
-        return str((file and file.name) or self.cleaned_data["url"] or "pasted document")[:200]
-
 
 def _one_is_needed(form: forms.Form) -> None:
     """Which of the fields is required depends on the others, and calling each of them optional would mislead."""
@@ -98,7 +115,7 @@ def text_of(file: UploadedFile[Any] | None) -> str:
     if file is None:
         return ""
     if (file.size or 0) > MAX_DOCUMENT:
-        raise forms.ValidationError("A document may be 5 MB long. This one is longer.")
+        raise forms.ValidationError(TOO_LONG)
     try:
         return str(file.read().decode("utf-8-sig"))
     except UnicodeDecodeError:
@@ -145,28 +162,6 @@ class PublishForm(forms.Form):
         max_length=5_000,
         widget=forms.Textarea({"rows": 3, "placeholder": "What changed, for the people who use it"}),
     )
-
-
-class ManifestForm(forms.Form):
-    file = forms.FileField(required=False, help_text="A manifest as JSON or YAML, as exported here.")
-    document = forms.CharField(required=False, label="Or paste it", strip=False, widget=Code(12))
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        _one_is_needed(self)
-
-    def clean_file(self) -> str:
-        return text_of(self.cleaned_data.get("file"))
-
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or {}
-        if not self.errors and bool(cleaned.get("file")) == bool(cleaned.get("document")):
-            raise forms.ValidationError("Choose a file or paste the manifest.")
-        return cleaned
-
-    @property
-    def text(self) -> str:
-        return str(self.cleaned_data["file"] or self.cleaned_data["document"])
 
 
 class SecretForm(forms.Form):

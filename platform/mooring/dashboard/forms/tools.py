@@ -83,9 +83,70 @@ class ToolForm(RowForm):
         found = self.base() | {"input_schema": data["input_schema"] or {"type": "object"}}
         if data["output_schema"] is not None:
             found["output_schema"] = data["output_schema"]
+        return found | self.annotations()
+
+    def annotations(self) -> Definition:
+        data = self.cleaned_data
         said = {hint: data[hint] == "yes" for hint in HINTS if data.get(hint)}
         annotations = (data["other_annotations"] or {}) | said
-        return found | {"annotations": annotations} if annotations else found
+        return {"annotations": annotations} if annotations else {}
+
+
+class RemoteToolForm(ToolForm):
+    """A tool from elsewhere: what it takes and gives is decided there."""
+
+    input_schema = None  # type: ignore[assignment]  # Django's way to leave out an inherited field
+    output_schema = None  # type: ignore[assignment]
+    timeout_seconds = forms.FloatField(
+        required=False, min_value=0.1, max_value=300, label="Give up after", help_text="Seconds."
+    )
+
+    @staticmethod
+    def initial_of(definition: Definition) -> Definition:
+        return ToolForm.initial_of(definition) | {
+            "timeout_seconds": definition["remote"].get("timeout_seconds")
+        }
+
+    def over(self, definition: Definition) -> Definition:
+        """The definition with what this form decides in the place of what it was."""
+        decided = {"name", "title", "description", "enabled", "annotations", "cache"}
+        kept = {name: value for name, value in definition.items() if name not in decided}
+        remote = {name: value for name, value in definition["remote"].items() if name != "timeout_seconds"}
+        if seconds := self.cleaned_data["timeout_seconds"]:
+            remote["timeout_seconds"] = int(seconds) if seconds.is_integer() else seconds
+        return kept | {"remote": remote} | self.base() | self.annotations()
+
+
+class CacheForm(forms.Form):
+    """A manifest's `cache`: nothing without seconds."""
+
+    seconds = forms.FloatField(
+        required=False,
+        min_value=0,
+        max_value=24 * 3600,
+        label="Remember answers",
+        help_text="Seconds; empty: never. Only for a tool that only reads.",
+    )
+    stale_seconds = forms.FloatField(
+        required=False,
+        min_value=0,
+        max_value=7 * 24 * 3600,
+        label="Then, while nobody answers",
+        help_text="Seconds for which an old answer stands in, marked as degraded.",
+    )
+    shared = forms.BooleanField(
+        required=False,
+        label="One answer for every caller",
+        help_text="Only where the answer does not depend on who asks.",
+    )
+
+    def definition(self) -> Definition:
+        data = self.cleaned_data
+        if not data["seconds"]:
+            return {}
+        numbers = {name: data[name] for name in ("seconds", "stale_seconds") if data[name]}
+        cache = {name: int(value) if value.is_integer() else value for name, value in numbers.items()}
+        return {"cache": cache | ({"shared": True} if data["shared"] else {})}
 
 
 class StaticForm(forms.Form):
@@ -171,7 +232,7 @@ class HttpForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Needed unless the JSON below is used, so only `clean` can tell.
-        self.fields["url"].is_needed = True  # type: ignore[attr-defined]
+        self.fields["url"].is_needed = True  # type: ignore[attr-defined]  # read by the field's template
 
     @staticmethod
     def initial_of(http: Definition) -> Definition:

@@ -10,11 +10,12 @@ from typing import Any
 from django import template
 from django.conf import settings
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from mooring.dashboard.drawing import points
 from mooring.dashboard.icons import ICONS
+from servers.runtimes.remote.hidden import MOST, hidden_characters
 
 register = template.Library()
 
@@ -123,6 +124,20 @@ def stamp(moment: datetime | None) -> str:
 def pretty(value: Any) -> str:
     """A JSON value over several lines."""
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+@register.filter
+def visibly(text: str) -> SafeString:
+    """The text with each character that a reader would not see drawn as a mark that names it."""
+    found = hidden_characters(text)
+    parts: list[str] = []
+    end = 0
+    for hidden in found:
+        parts += [text[end : hidden.position], format_html('<mark class="sign">{}</mark>', hidden.name)]
+        end = hidden.position + hidden.length
+    # A text that is full of them is not worth reading to its end.
+    parts.append(text[end:] if len(found) < MOST else " …")
+    return format_html_join("", "{}", ((part,) for part in parts))
 
 
 @register.filter

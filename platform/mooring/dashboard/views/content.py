@@ -17,6 +17,10 @@ from mooring.dashboard.forms.content import (
     ArgumentRows,
     MessageRows,
     PromptForm,
+    RemoteForm,
+    RemotePromptForm,
+    RemoteResourceForm,
+    RemoteTemplateForm,
     ResourceForm,
     RowForm,
     TemplateForm,
@@ -25,11 +29,12 @@ from mooring.dashboard.forms.problems import attempt
 from mooring.dashboard.forms.rows import RowSet, filled, longer, wants_row
 from mooring.dashboard.gate import tenant_page
 from mooring.dashboard.pages import page_of, show
-from mooring.dashboard.requests import PageRequest
+from mooring.dashboard.requests import PageRequest, posted
 from mooring.dashboard.views.servers import server_context
 from servers.access import get_prompt, get_resource, get_server, get_template
 from servers.models import DraftRow, Prompt, Resource, ResourceTemplate, Server
 from servers.services import delete_row, save_prompt, save_resource, save_template
+from servers.services.kinds import kind_of
 from tenants.access import Access
 
 
@@ -42,21 +47,32 @@ class Kind:
     title: str
     model: type[DraftRow]
     form: type[Any]
+    remote_form: type[RemoteForm]
     get: Callable[..., Any]
     save: Callable[..., Any]
 
 
-_RESOURCES = Kind("resources", "resource", "Resources", Resource, ResourceForm, get_resource, save_resource)
+_RESOURCES = Kind(
+    "resources",
+    "resource",
+    "Resources",
+    Resource,
+    ResourceForm,
+    RemoteResourceForm,
+    get_resource,
+    save_resource,
+)
 _TEMPLATES = Kind(
     "templates",
     "resource template",
     "Resource templates",
     ResourceTemplate,
     TemplateForm,
+    RemoteTemplateForm,
     get_template,
     save_template,
 )
-_PROMPTS = Kind("prompts", "prompt", "Prompts", Prompt, PromptForm, get_prompt, save_prompt)
+_PROMPTS = Kind("prompts", "prompt", "Prompts", Prompt, PromptForm, RemotePromptForm, get_prompt, save_prompt)
 KINDS = {kind.word: kind for kind in (_RESOURCES, _TEMPLATES, _PROMPTS)}
 
 
@@ -111,7 +127,7 @@ def _edit(request: PageRequest, access: Access, server: Server, kind: Kind, row:
         parts: list[RowForm | RowSet] = [form, *lists.values()]
         valid = not {part.is_valid() for part in parts} - {True}
         if valid and not wants_row(request):
-            definition = _definition(form, lists)
+            definition = _definition(form, lists, row)
             saved = attempt(
                 form, lambda: kind.save(server, actor=access.actor, row=row, definition=definition)
             )
@@ -125,6 +141,8 @@ def _edit(request: PageRequest, access: Access, server: Server, kind: Kind, row:
 
 def _forms(request: PageRequest, kind: Kind, row: Any) -> tuple[RowForm, dict[str, RowSet]]:
     """The form, and for a prompt the rows of its arguments and messages."""
+    if row is not None and row.remote:
+        return kind.remote_form(posted(request), initial=kind.remote_form.initial_of(row)), {}
     is_prompt = kind.form is PromptForm
     if request.method == "POST":
         sets: dict[str, type[RowSet]] = {"arguments": ArgumentRows, "messages_rows": MessageRows}
@@ -142,7 +160,9 @@ def _forms(request: PageRequest, kind: Kind, row: Any) -> tuple[RowForm, dict[st
     }
 
 
-def _definition(form: Any, lists: dict[str, RowSet]) -> dict[str, Any]:
+def _definition(form: Any, lists: dict[str, RowSet], row: Any) -> dict[str, Any]:
+    if isinstance(form, RemoteForm):
+        return form.over(kind_of(row).definition_of(row))
     if not lists:
         found: dict[str, Any] = form.definition()
         return found

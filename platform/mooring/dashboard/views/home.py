@@ -14,8 +14,9 @@ from mooring.dashboard.forms.organisation import RenameForm, SlugForm
 from mooring.dashboard.forms.problems import attempt
 from mooring.dashboard.gate import signed_in, tenant_page
 from mooring.dashboard.pages import page_of, show, status_of
-from mooring.dashboard.requests import PageRequest, address_of, posted
+from mooring.dashboard.requests import PageRequest, posted
 from mooring.dashboard.standing import standings
+from mooring.proxies import client_address
 from servers.access import calls, list_servers
 from tenants.access import Access, actor_of, list_keys, list_members, tenants_of
 from tenants.services import create_tenant, rename_tenant
@@ -42,7 +43,7 @@ def choose(request: PageRequest) -> HttpResponse:
 def new_organisation(request: PageRequest) -> HttpResponse:
     form = SlugForm(posted(request))
     if request.method == "POST" and form.is_valid():
-        data, actor = form.cleaned_data, actor_of(request.user, address_of(request))
+        data, actor = form.cleaned_data, actor_of(request.user, client_address(request))
         made = attempt(
             form, lambda: create_tenant(data["slug"], name=data["name"], owner=request.user, actor=actor)
         )

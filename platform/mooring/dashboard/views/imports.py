@@ -1,4 +1,4 @@
-"""An OpenAPI document on its way to becoming tools: its progress, the choice of operations, the result."""
+"""Documents on their way into a draft: the list, the progress of one, the choice of what becomes of it."""
 
 from __future__ import annotations
 
@@ -12,29 +12,50 @@ from django.shortcuts import redirect
 from mooring.dashboard.forms.problems import attempt
 from mooring.dashboard.forms.servers import ApplyForm
 from mooring.dashboard.gate import tenant_page
-from mooring.dashboard.pages import show, status_of
+from mooring.dashboard.pages import page_of, show, status_of
 from mooring.dashboard.requests import PageRequest, posted
-from servers.access import get_import, get_server, list_servers
+from servers import manifests
+from servers.access import get_import, get_server, list_imports, list_servers
 from servers.models import Import, Server
-from servers.services import apply_import
+from servers.services import apply_import, draft_manifest
 from tenants.access import Access
 from tenants.slugs import proposed_slug
 
 
 @tenant_page("servers:write")
+def index(request: PageRequest, access: Access) -> HttpResponse:
+    """What was handed in, and what became of it."""
+    # Without the documents and results, which may be megabytes each.
+    page = page_of(request, list_imports(access).defer("document", "result"))
+    return show(request, "dashboard/imports.html", {"section": "servers", "page": page})
+
+
+@tenant_page("servers:write")
 def detail(request: PageRequest, access: Access, row: UUID) -> HttpResponse:
     found = get_import(access, row)
-    if found.server is not None:
+    if found.server is not None and found.state == "applied":
         return redirect("dashboard:server", access.tenant.slug, found.server.slug)
     context = {"section": "servers", "import": found, "job": found.job}
-    if not found.result:
+    if found.state != "done":
         # The fragment asks for itself again each second; once the result is there the page is loaded whole.
         return show(request, "dashboard/import_progress.html", context, part="progress")
     if request.htmx:
         response = HttpResponse(status=204)
         response.headers["HX-Refresh"] = "true"
         return response
-    return _choose(request, access, found, context)
+    return (_confirm if found.is_manifest else _choose)(request, access, found, context)
+
+
+def _confirm(request: PageRequest, access: Access, found: Import, context: dict[str, Any]) -> HttpResponse:
+    """A manifest that was read: what it would change in its server's draft, and the button that does it."""
+    server = get_server(access, found.server.slug if found.server else "", "servers:write")
+    if request.method == "POST":
+        apply_import(found, actor=access.actor, server=server)
+        messages.success(request, "The draft is now what the manifest says.")
+        return redirect("dashboard:server", access.tenant.slug, server.slug)
+    changes = manifests.differences(draft_manifest(server), found.result["manifest"])
+    context |= {"server": server, "changes": changes[:100], "more_changes": max(0, len(changes) - 100)}
+    return show(request, "dashboard/import_changes.html", context)
 
 
 def _choose(request: PageRequest, access: Access, found: Import, context: dict[str, Any]) -> HttpResponse:
@@ -43,7 +64,11 @@ def _choose(request: PageRequest, access: Access, found: Import, context: dict[s
     form = ApplyForm(
         posted(request),
         servers=list_servers(access)[:500],
-        initial={"name": title, "slug": proposed_slug(title)},
+        initial={
+            "name": title,
+            "slug": proposed_slug(title),
+            "into": found.server.slug if found.server else "",
+        },
     )
     chosen = set(request.POST.getlist("operation"))
     if request.method == "POST" and form.is_valid():

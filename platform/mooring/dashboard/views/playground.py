@@ -10,8 +10,9 @@ from mooring.dashboard.forms.arguments import ArgumentsForm
 from mooring.dashboard.gate import signed_in, tenant_page
 from mooring.dashboard.pages import show, status_of
 from mooring.dashboard.playground_client import call
-from mooring.dashboard.requests import PageRequest, address_of, posted
+from mooring.dashboard.requests import PageRequest, posted
 from mooring.dashboard.views.servers import server_context
+from mooring.proxies import client_address
 from servers.access import get_server, get_tool
 from servers.models import Server, Tool
 from servers.services import missing_secrets
@@ -36,7 +37,7 @@ def _context(server: Server, tool: Tool | None, form: ArgumentsForm | None) -> d
 @signed_in
 def run(request: PageRequest, tenant: str, server: str) -> HttpResponse:
     """Send the call. The scope, and with it any transaction, is left before the gateway is asked."""
-    with member_access(request.user, tenant, ip=address_of(request)) as access:
+    with member_access(request.user, tenant, ip=client_address(request)) as access:
         request.access = access
         found = get_server(access, server, "servers:test")
         tool = get_tool(access, found, request.POST.get("tool", ""), "servers:test")

@@ -1,4 +1,4 @@
-"""Servers: listed, made in one of four ways, looked at, described, given secrets and variables, deleted."""
+"""Servers: listed, made in one of five ways, looked at, described, given secrets and variables, deleted."""
 
 from __future__ import annotations
 
@@ -27,17 +27,20 @@ from servers.access import calls, get_server, list_servers
 from servers.models import Channel, Secret, Server
 from servers.services import (
     TEMPLATES,
+    active_overrides,
     create_from_template,
     create_server,
     delete_secret,
     delete_server,
     draft_manifest,
+    live_drifts,
     missing_secrets,
     set_secret,
     set_variables,
     start_import,
     update_server,
 )
+from servers.services.members import members_of
 from tenants.access import Access
 
 # Two forms stand on the page of secrets, and both have a name.
@@ -64,7 +67,7 @@ def index(request: PageRequest, access: Access) -> HttpResponse:
     return show(request, "dashboard/servers.html", context, part="list")
 
 
-# ---- four ways to make one
+# ---- ways to make one; a server for one elsewhere is made in views/upstreams.py
 
 
 @tenant_page("servers:write")
@@ -153,6 +156,7 @@ def detail(request: PageRequest, access: Access, server: str) -> HttpResponse:
     records = calls(access, found) if access.may("calls:read") else None
     context = server_context(found, "overview") | {
         "standing": standing,
+        "drifts": len(live_drifts(found)),
         "changes": changes[:12],
         "more_changes": max(0, len(changes) - 12),
         "day": last_day(records) if records is not None else None,
@@ -163,7 +167,7 @@ def detail(request: PageRequest, access: Access, server: str) -> HttpResponse:
 
 def server_context(server: Server, tab: str) -> dict[str, object]:
     """What the head of every page of one server needs."""
-    return {"section": "servers", "server": server, "tab": tab}
+    return {"section": "servers", "server": server, "tab": tab, "switches": active_overrides(server)}
 
 
 @tenant_page("servers:read")
@@ -178,7 +182,7 @@ def describe(request: PageRequest, access: Access, server: str) -> HttpResponse:
                 request, "Saved. Title, description and instructions go live with the next version."
             )
             return redirect("dashboard:server_settings", access.tenant.slug, found.slug)
-    context = server_context(found, "settings") | {"form": form}
+    context = server_context(found, "settings") | {"form": form, "members": members_of(found)}
     return show(request, "dashboard/server_settings.html", context, status=status_of(form))
 
 

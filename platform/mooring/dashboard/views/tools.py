@@ -15,11 +15,13 @@ from django.views.decorators.http import require_POST
 from mooring.dashboard.forms.problems import attempt
 from mooring.dashboard.forms.rows import RowSet, longer, wants_row
 from mooring.dashboard.forms.tools import (
+    CacheForm,
     ConstantForm,
     ConstantRows,
     HttpForm,
     ParameterForm,
     ParameterRows,
+    RemoteToolForm,
     StaticForm,
     ToolForm,
     drawn_schema,
@@ -31,6 +33,7 @@ from mooring.dashboard.previewing import Preview, preview_of
 from mooring.dashboard.requests import PageRequest
 from mooring.dashboard.views.servers import server_context
 from servers.access import get_server, get_tool
+from servers.importers.remote import warnings_of
 from servers.models import Server, Tool
 from servers.services import delete_row, save_tool, set_tool_enabled
 from servers.services.kinds import TOOL
@@ -69,19 +72,27 @@ class HttpPart:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """All forms of one tool's page together; a tool has either a request or a static answer."""
+    """All forms of one tool's page together; a tool has a request, a static answer, or comes from elsewhere.
+
+    `was` is the definition of one from elsewhere, most of which nobody writes here.
+    """
 
     tool: ToolForm
     http: HttpPart | None = None
     static: StaticForm | None = None
+    cache: CacheForm | None = None
+    was: dict[str, Any] | None = None
 
     def is_valid(self) -> bool:
-        parts = [part for part in (self.tool, self.http, self.static) if part is not None]
+        parts = [part for part in (self.tool, self.http, self.static, self.cache) if part is not None]
         return not {part.is_valid() for part in parts} - {True}
 
     def definition(self, server: Server) -> dict[str, Any]:
         """The manifest entry; an input schema that was left empty is drawn from the request."""
-        found = self.tool.definition()
+        cache = self.cache.definition() if self.cache is not None else {}
+        if self.was is not None and isinstance(self.tool, RemoteToolForm):
+            return self.tool.over(self.was) | cache
+        found = self.tool.definition() | cache
         if self.static is not None:
             return found | {"static": self.static.binding()}
         if self.http is None:
@@ -101,6 +112,10 @@ class Sheet:
 
 def _blank(kind: str, definition: dict[str, Any]) -> Sheet:
     """Forms that show a definition."""
+    cache = CacheForm(initial=definition.get("cache"), prefix="cache")
+    if kind == "remote":
+        form = RemoteToolForm(initial=RemoteToolForm.initial_of(definition))
+        return Sheet(form, cache=cache, was=definition)
     about = ToolForm(initial=ToolForm.initial_of(definition))
     if kind == "static":
         return Sheet(about, static=StaticForm(initial=definition.get("static", {})))
@@ -112,16 +127,20 @@ def _blank(kind: str, definition: dict[str, Any]) -> Sheet:
         ParameterRows(prefix="parameters", initial=parameters),
         ConstantRows(prefix="constants", initial=constants),
     )
-    return Sheet(about, http=part)
+    return Sheet(about, http=part, cache=cache)
 
 
-def _sent(kind: str, request: PageRequest) -> Sheet:
+def _sent(kind: str, request: PageRequest, definition: dict[str, Any]) -> Sheet:
+    cache = CacheForm(request.POST, prefix="cache")
+    if kind == "remote":
+        return Sheet(RemoteToolForm(request.POST), cache=cache, was=definition)
     about = ToolForm(request.POST)
     if kind == "static":
         return Sheet(about, static=StaticForm(request.POST))
     parameters = longer(ParameterRows, request, prefix="parameters")
     constants = longer(ConstantRows, request, prefix="constants")
-    return Sheet(about, http=HttpPart(HttpForm(request.POST), parameters, constants))
+    part = HttpPart(HttpForm(request.POST), parameters, constants)
+    return Sheet(about, http=part, cache=cache)
 
 
 @tenant_page("servers:write")
@@ -136,7 +155,8 @@ def detail(request: PageRequest, access: Access, server: str, tool: UUID) -> Htt
     found = get_server(access, server)
     row = get_tool(access, found, tool)
     definition = TOOL.definition_of(row)
-    return _edit(request, access, found, row, "static" if "static" in definition else "http", definition)
+    kind = next(kind for kind in ("static", "remote", "http") if kind in definition)
+    return _edit(request, access, found, row, kind, definition)
 
 
 def _edit(
@@ -150,7 +170,7 @@ def _edit(
     if request.method != "POST":
         return _page(request, server, row, _blank(kind, definition))
     access.require("servers:write")
-    sheet = _sent(kind, request)
+    sheet = _sent(kind, request, definition)
     if wants_row(request) or not sheet.is_valid():
         return _page(request, server, row, sheet, status=200 if wants_row(request) else 422)
     saved = attempt(
@@ -166,7 +186,11 @@ def _edit(
 def _page(
     request: PageRequest, server: Server, row: Tool | None, sheet: Sheet, *, status: int = 200
 ) -> HttpResponse:
-    context = server_context(server, "tools") | {"tool": row, "sheet": sheet}
+    context = server_context(server, "tools") | {
+        "tool": row,
+        "sheet": sheet,
+        "warnings": warnings_of(sheet.was) if sheet.was else [],
+    }
     return show(request, "dashboard/tool.html", context, status=status)
 
 
@@ -175,7 +199,7 @@ def _page(
 def preview(request: PageRequest, access: Access, server: str) -> HttpResponse:
     """The request a tool would send, drawn from the form as it stands, with example arguments."""
     found = get_server(access, server, "servers:write")
-    sheet = _sent("http", request)
+    sheet = _sent("http", request, {})
     drawn = (
         preview_of(found, sheet.definition(found), request.POST.get("example", ""))
         if sheet.is_valid()

@@ -12,15 +12,22 @@ from django.views.decorators.http import require_POST
 from mooring.dashboard.forms.problems import attempt
 from mooring.dashboard.forms.servers import ManifestForm, PublishForm
 from mooring.dashboard.gate import tenant_page
-from mooring.dashboard.manifest_text import read_manifest
 from mooring.dashboard.pages import page_of, show, status_of
 from mooring.dashboard.requests import PageRequest, posted
 from mooring.dashboard.standing import live_version
 from mooring.dashboard.views.servers import server_context
 from servers import manifests
 from servers.access import get_server, get_version
+from servers.importers.documents import looks_like_json, parse_json
 from servers.models import Server, Version
-from servers.services import draft_manifest, missing_secrets, publish, replace_draft, rollback
+from servers.services import (
+    draft_manifest,
+    missing_secrets,
+    publish,
+    replace_draft,
+    rollback,
+    start_import,
+)
 from tenants.access import Access
 
 _TYPES = {"yaml": "application/yaml", "json": "application/json"}
@@ -117,17 +124,24 @@ def _file(manifest: dict[str, Any], name: str, kind: str) -> HttpResponse:
 def import_manifest(request: PageRequest, access: Access, server: str) -> HttpResponse:
     found = get_server(access, server, "servers:write")
     form = ManifestForm(posted(request), request.FILES or None)
-    if (
-        request.method == "POST"
-        and form.is_valid()
-        and attempt(form, lambda: _replaced(found, access, form.text))
-    ):
-        messages.success(request, "The draft is now what the manifest says.")
-        return redirect("dashboard:server", access.tenant.slug, found.slug)
+    if request.method == "POST" and form.is_valid():
+        if not looks_like_json(form.text):
+            return _read_later(form, found, access)
+        if attempt(form, lambda: _replaced(found, access, form.text)):
+            messages.success(request, "The draft is now what the manifest says.")
+            return redirect("dashboard:server", access.tenant.slug, found.slug)
     context = server_context(found, "versions") | {"form": form}
     return show(request, "dashboard/import_manifest.html", context, status=status_of(form))
 
 
 def _replaced(server: Server, access: Access, text: str) -> bool:
-    replace_draft(server, read_manifest(text), actor=access.actor)
+    replace_draft(server, parse_json(text), actor=access.actor)
     return True
+
+
+def _read_later(form: ManifestForm, server: Server, access: Access) -> HttpResponse:
+    """YAML is a worker's work: a large one would hold up every other request of this process."""
+    started = start_import(
+        access.tenant, actor=access.actor, name=form.source_name, document=form.text, url=None, server=server
+    )
+    return redirect("dashboard:import", access.tenant.slug, started.id)

@@ -1,0 +1,178 @@
+"""Parts of a version that live on MCP servers elsewhere, made ready to be asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from servers.manifests import source_of
+from servers.pipeline.material import Material
+from servers.protocol.errors import ProtocolError
+from servers.protocol.headers import mirrored_parameters
+from servers.runtimes.base import ToolBinding
+from servers.runtimes.failing import FailingTool
+from servers.runtimes.http.masking import Mask
+from servers.runtimes.http.values import NotReady, Values
+from servers.runtimes.remote.client import RemoteClient
+from servers.runtimes.remote.configured import endpoint_of, seconds_of
+from servers.runtimes.remote.registry import RemoteClients
+from servers.runtimes.remote.results import Completion, PromptAnswer
+from servers.runtimes.remote.tool import (
+    RemoteCall,
+    RemoteCompletions,
+    RemotePrompt,
+    RemoteResources,
+    RemoteTool,
+)
+
+Json = dict[str, Any]
+CHANGED = "definition_changed"
+_HELD_BACK = (
+    "The server this comes from has changed it since this version was published. It is held back until somebody "
+    "has looked at the change and accepted it."
+)
+
+
+class Source(Protocol):
+    """Where a resource or prompt is got from. Every method raises ProtocolError, in words for the caller."""
+
+    async def read(self, uri: str, call: RemoteCall) -> list[Json]: ...
+
+    async def get(self, arguments: Mapping[str, str], call: RemoteCall) -> PromptAnswer: ...
+
+    async def complete(self, argument: Json, context: Json | None, call: RemoteCall) -> Completion: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusing:
+    """Answers whatever it is asked with why it cannot."""
+
+    failure: str
+    sentence: str
+
+    async def read(self, uri: str, call: RemoteCall) -> list[Json]:
+        raise self._error()
+
+    async def get(self, arguments: Mapping[str, str], call: RemoteCall) -> PromptAnswer:
+        raise self._error()
+
+    async def complete(self, argument: Json, context: Json | None, call: RemoteCall) -> Completion:
+        raise self._error()
+
+    def _error(self) -> ProtocolError:
+        data = {"code": self.failure, "class": "server"}
+        return ProtocolError(503, self.sentence, data=data, http=503, reason=self.failure)
+
+
+@dataclass(frozen=True, slots=True)
+class _There:
+    """What one part is called at its upstream and here, and how completions for it are asked for there."""
+
+    theirs: str
+    ours: str
+    reference: Json
+
+
+class _Remote:
+    """One resource, template or prompt that is elsewhere."""
+
+    def __init__(self, client: RemoteClient, mask: Mask, there: _There, seconds: float) -> None:
+        self._there = there
+        self._resources = RemoteResources(client, seconds=seconds, masking=mask)
+        self._prompt = RemotePrompt(client, there.theirs, seconds=seconds, masking=mask)
+        self._completions = RemoteCompletions(client, seconds=seconds, masking=mask)
+
+    async def read(self, uri: str, call: RemoteCall) -> list[Json]:
+        """What the upstream calls by its own address is told by the one it has here."""
+        theirs = self._there.theirs if uri == self._there.ours else uri
+        reading = await self._resources.read(theirs, call)
+        return [
+            content | {"uri": uri} if content["uri"] == theirs else content for content in reading.contents
+        ]
+
+    async def get(self, arguments: Mapping[str, str], call: RemoteCall) -> PromptAnswer:
+        return await self._prompt.get(arguments, call)
+
+    async def complete(self, argument: Json, context: Json | None, call: RemoteCall) -> Completion:
+        return await self._completions.complete(self._there.reference, argument, context, call)
+
+
+class Remotes:
+    """The upstreams of one version, each compiled once however many parts come from it."""
+
+    def __init__(self, material: Material, clients: RemoteClients) -> None:
+        self._material = material
+        self._clients = clients
+        self._mask = Mask(material.secrets.values())
+        self._reached: dict[str, RemoteClient | NotReady] = {}
+
+    def tool(self, tool: Json) -> ToolBinding:
+        """Raises ValueError for an upstream that can never be asked."""
+        remote = tool["remote"]
+        if self._is_held_back("tools", remote["name"], remote):
+            return FailingTool(CHANGED, _HELD_BACK)
+        client = self._client(remote["upstream"])
+        if isinstance(client, NotReady):
+            return FailingTool(client.failure, client.sentence)
+        hints = tool.get("annotations", {})
+        return RemoteTool(
+            client,
+            remote["name"],
+            is_idempotent=bool(hints.get("readOnlyHint") or hints.get("idempotentHint")),
+            mirrored=mirrored_parameters(tool["input_schema"]),
+            seconds=seconds_of(remote),
+            masking=self._mask,
+        )
+
+    def resource(self, part: Json) -> Source:
+        theirs = part["remote"]["uri"]
+        there = _There(theirs, part["uri"], {"type": "ref/resource", "uri": theirs})
+        return self._source("resources", part, there)
+
+    def template(self, part: Json) -> Source:
+        """A template has one address, there and here, so that every URI made of it has too."""
+        uri = part["uri_template"]
+        return self._source(
+            "resource_templates", part, _There(uri, uri, {"type": "ref/resource", "uri": uri})
+        )
+
+    def prompt(self, part: Json) -> Source:
+        theirs = part["remote"]["name"]
+        there = _There(theirs, part["name"], {"type": "ref/prompt", "name": theirs})
+        return self._source("prompts", part, there)
+
+    def _source(self, section: str, part: Json, there: _There) -> Source:
+        remote = part["remote"]
+        if self._is_held_back(section, there.theirs, remote):
+            return _Refusing(CHANGED, _HELD_BACK)
+        try:
+            client = self._client(remote["upstream"])
+        except ValueError as error:
+            return _Refusing("upstream_broken", str(error))
+        if isinstance(client, NotReady):
+            return _Refusing(client.failure, client.sentence)
+        return _Remote(client, self._mask, there, seconds_of(remote))
+
+    def _is_held_back(self, section: str, theirs: str, remote: Json) -> bool:
+        """Whether the definition that was pinned is no longer the upstream's, and that is to be refused."""
+        upstream = self._material.manifest.get("upstreams", {}).get(remote["upstream"])
+        if upstream is None or upstream.get("on_change") == "serve":
+            return False
+        seen = self._material.definitions.get((source_of(upstream), section, theirs))
+        return seen is not None and seen != remote["digest"]
+
+    def _client(self, name: str) -> RemoteClient | NotReady:
+        if name not in self._reached:
+            self._reached[name] = self._compiled(self._material.manifest.get("upstreams", {}).get(name))
+        return self._reached[name]
+
+    def _compiled(self, upstream: Json | None) -> RemoteClient | NotReady:
+        if upstream is None:
+            raise ValueError("Its upstream is not declared any more.")
+        values = Values(self._material.variables.get, self._material.secrets.get)
+        try:
+            endpoint = endpoint_of(upstream, values)
+        except NotReady as problem:
+            return problem
+        return self._clients.get(str(self._material.tenant), endpoint)
