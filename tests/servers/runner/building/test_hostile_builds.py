@@ -310,7 +310,7 @@ def attempt(name, action):
 def fetch(url):
     urllib.request.urlopen(url, timeout=5).close()
 host, index = sys.argv[1], sys.argv[2]
-attempt("index", lambda: fetch(f"http://127.0.0.1:{index}/simple/plain/"))
+attempt("index", lambda: fetch(f"http://127.0.0.1:{index}" + "/simple/plain/"))
 attempt("another port of the host", lambda: fetch(f"http://127.0.0.1:{host}/"))
 attempt("another host", lambda: fetch("http://example.com/"))
 attempt("metadata", lambda: fetch("http://169.254.169.254/"))
@@ -451,7 +451,7 @@ def fetched(url):
 import os
 port = os.environ["INDEX_PORT"]
 hosts = ("api.example.com", "other.example.com", "127.0.0.1")
-answers = [fetched(f"http://{host}:{port}/simple/plain/") for host in hosts]
+answers = [fetched(f"http://{host}:{port}" + "/simple/plain/") for host in hosts]
 """
 
 
