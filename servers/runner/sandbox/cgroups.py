@@ -232,7 +232,8 @@ def sweep(limiter: Limiter, names: Iterable[str]) -> None:
             limiter.kill(name)
         left = [name for name in left if not limiter.destroy(name)]
         if left:
-            time.sleep(_LOOK_EVERY)  # the kernel does not tell when a group has emptied; called outside any loop
+            # Called outside any event loop, and the kernel does not tell when a group has emptied.
+            time.sleep(_LOOK_EVERY)
 
 
 def _mounts(table: str) -> tuple[dict[str, Path], Path | None]:
