@@ -28,20 +28,20 @@ def _route(pattern: str, app: Any) -> URLPattern:
     return route
 
 
-def _calls_first(router: URLRouter) -> Any:
-    """Hand calls to the gateway by their path's shape. The router would do the same, at a fifteenth of their cost:
-    it copies the scope and tries Django's patterns, which everything else can afford.
+def _calls_first(router: ProtocolTypeRouter) -> Any:
+    """Hand calls to the gateway by their path's shape. The routers would do the same, at a fifteenth of their cost:
+    they copy the scope and try Django's patterns, which everything else can afford.
     """
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        path: str = scope["path"]
-        is_call = path.startswith("/t/") and path.endswith("/mcp") and path.count("/") == 4
+        path: str = scope.get("path", "")
+        is_call = path[:3] == "/t/" and path[-4:] == "/mcp" and scope["type"] == "http" and path.count("/") == 4
         await (gateway if is_call else router)(scope, receive, send)
 
     return serve
 
 
-def _both(rest: Any) -> ProtocolTypeRouter:
+def _both(rest: Any) -> Any:
     # Channels' router has no branch for `lifespan` unless it is given one; without it no hook would ever run.
     routes = [
         _route(r"^t/[^/]*/[^/]*/mcp$", gateway),
@@ -49,7 +49,7 @@ def _both(rest: Any) -> ProtocolTypeRouter:
         _route(r"^(healthz?|readyz?|metrics)$", health_app),
         _route(r"", rest),
     ]
-    return ProtocolTypeRouter({"lifespan": Lifespan(gateway), "http": _calls_first(URLRouter(routes))})
+    return _calls_first(ProtocolTypeRouter({"lifespan": Lifespan(gateway), "http": URLRouter(routes)}))
 
 
 application = _both(bounded(control_plane))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from servers.gateway.direct import Direct
 from servers.gateway.request import Send
 
 GZIP_FROM = 8 * 1024
@@ -22,20 +23,26 @@ async def send_answer(
     *,
     kind: Header = JSON,
     accepted: Mapping[str, str] | None = None,
+    direct: Direct | None = None,
 ) -> None:
     """Send status, headers and body; JSON over 8 KB is compressed when the client takes gzip."""
     extra: tuple[Header, ...] = ()
     if len(body) > GZIP_FROM and accepted is not None and takes_gzip(accepted.get("accept-encoding", "")):
         body = zlib.compress(body, 1, wbits=31)
         extra = ((b"content-encoding", b"gzip"), (b"vary", b"accept-encoding"))
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [kind, (b"content-length", str(len(body)).encode()), NO_STORE, *extra, *headers],
-        }
-    )
+    size = b"%d" % len(body)
+    if direct is not None and direct.answer(status, _head(kind, size, (*extra, *headers)), body):
+        return
+    fields = [kind, (b"content-length", size), NO_STORE, *extra, *headers]
+    await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": body})
+
+
+def _head(kind: Header, size: bytes, more: Iterable[Header]) -> bytes:
+    head = b"%b: %b\r\ncontent-length: %b\r\n%b: %b\r\n" % (*kind, size, *NO_STORE)
+    for field in more:
+        head += b"%b: %b\r\n" % field
+    return head
 
 
 def takes_gzip(accept_encoding: str) -> bool:

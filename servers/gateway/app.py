@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import msgspec
 import structlog
@@ -15,6 +16,7 @@ from django.conf import settings
 from mooring.errors import MooringError, NotFound, Unauthenticated, Unavailable
 from servers.gateway import dispatch, refusals
 from servers.gateway.answering import JSON, TEXT, Header, send_answer
+from servers.gateway.direct import Direct, direct_of
 from servers.gateway.request import Bodies, Disconnected, Receive, Scope, Send, wanted_headers
 from servers.pipeline import metrics, turned_away
 from servers.pipeline.admit import admit
@@ -35,6 +37,8 @@ _PATH = re.compile(
     r"/t/([a-z0-9][a-z0-9-]{0,62})/([a-z0-9][a-z0-9-]{0,62})(?:@([A-Za-z0-9][A-Za-z0-9.+-]{0,62}))?/mcp"
 )
 _METADATA = "/.well-known/oauth-protected-resource"
+# Paths whose parts are remembered; taking one apart costs as much as reading a message.
+_PATHS = 10_000
 
 
 @dataclass(slots=True)
@@ -56,48 +60,44 @@ class Gateway:
         self._hosts = settings.HOSTS  # each look into Django's settings takes a microsecond
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers, duplicated = wanted_headers(scope["headers"])
+        target, plane, verb = _target_of(scope["path"]), self.plane, scope["method"]
+        if headers.get("host", "") not in self._hosts:
+            return await _plain(send, refusals.Misdirected("This host name is not served here."))
+        if target is None or plane is None:
+            return await _plain(send, NotFound() if target is None else _starting())
+        tenant, server, selector, is_metadata = target
+        address = (scope.get("client") or ("",))[0]
+        call = Call(tenant, server, selector, headers, address, duplicated)
+        if is_metadata:
+            return await _send_metadata(plane, call, send, verb)
+        if verb == "GET" and _wants_page(headers):
+            where = f"/s/{call.tenant_slug}/{call.server_slug}".encode()
+            return await send_answer(send, 303, b"", [(b"location", where)], kind=TEXT)
         metrics.active.number += 1
         try:
-            await self._serve(scope, receive, send)
+            await _Exchange(plane, call, verb, receive, send, direct_of(scope)).run()
         except Disconnected:
             pass  # nobody is left to answer
         finally:
             metrics.active.number -= 1
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path: str = scope["path"]
-        headers, duplicated = wanted_headers(scope["headers"])
-        is_metadata = path.startswith(_METADATA)
-        match = _PATH.fullmatch(path[len(_METADATA) :] if is_metadata else path)
-        if headers.get("host", "") not in self._hosts:
-            return await _plain(send, refusals.Misdirected("This host name is not served here."))
-        if match is None or self.plane is None:
-            return await _plain(send, NotFound() if match is None else _starting())
-        address = (scope.get("client") or ("",))[0]
-        call = Call(match[1], match[2], match[3] or "", headers, address, duplicated)
-        if is_metadata:
-            try:
-                return await _send_metadata(self.plane, call, send, scope["method"])
-            except MooringError as error:
-                return await _plain(send, error)
-        if scope["method"] == "GET" and _wants_page(headers):
-            where = f"/s/{call.tenant_slug}/{call.server_slug}".encode()
-            return await send_answer(send, 303, b"", [(b"location", where)], kind=TEXT)
-        await _Exchange(self.plane, call, scope["method"], receive, send).run()
         return None
 
 
 class _Exchange:
     """One HTTP request from its head to its answer."""
 
-    __slots__ = ("body", "call", "plane", "receive", "send", "slot", "verb")
+    __slots__ = ("body", "call", "direct", "plane", "receive", "send", "slot", "verb")
 
-    def __init__(self, plane: Plane, call: Call, verb: str, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, plane: Plane, call: Call, verb: str, receive: Receive, send: Send, direct: Direct | None
+    ) -> None:
         self.plane = plane
         self.call = call
         self.verb = verb
         self.receive = receive
         self.send = send
+        self.direct = direct
         self.body = b""
         self.slot = ""
 
@@ -130,7 +130,9 @@ class _Exchange:
         call.answer_bytes = len(body)
         self._note()
         headers = [*headers, (b"x-request-id", call.request_id.encode())]
-        await send_answer(self.send, status, body, headers, kind=kind, accepted=call.headers)
+        await send_answer(
+            self.send, status, body, headers, kind=kind, accepted=call.headers, direct=self.direct
+        )
 
     def _terms(self) -> refusals.Terms:
         call = self.call
@@ -155,7 +157,7 @@ class _Exchange:
         began = time.perf_counter()
         record(call, self.plane.journal)
         ended = time.perf_counter()
-        metrics.recording.observe(ended - began)
+        metrics.note_recording(ended - began)
         metrics.count(call.method, call.status, ended - call.started)
 
     async def _answer(self) -> tuple[int, bytes, list[Header]]:
@@ -167,7 +169,7 @@ class _Exchange:
             raise refusals.NotAllowed("Send messages with POST.")
         _check_media(self.call.headers)
         limit = endpoint.facts.limits.request_bytes
-        self.body = await self.plane.bodies.read(self.receive, self.call.headers, limit)
+        self.body = await self.plane.bodies.read(self.receive, self.call.headers, limit, direct=self.direct)
         self.call.request_bytes = len(self.body)
         envelope = self.call.envelope = envelopes.read(self.body)
         self.call.method = str(envelope.method)
@@ -181,7 +183,7 @@ class _Exchange:
         self.slot = await admit(
             self.call, endpoint, principal, quotas=self.plane.quotas, journal=self.plane.journal
         )
-        metrics.admitting.observe(time.perf_counter() - began)
+        metrics.note_admitting(time.perf_counter() - began)
 
     async def _enter(self) -> tuple[Endpoint, Principal]:
         call, directory = self.call, self.plane.directory
@@ -192,8 +194,16 @@ class _Exchange:
         if endpoint is None:
             raise Unauthenticated("This endpoint needs a key.")  # admit_principal has raised already
         call.endpoint, call.principal = endpoint, principal
-        metrics.authenticating.observe(time.perf_counter() - call.started)
+        metrics.note_authenticating(time.perf_counter() - call.started)
         return endpoint, principal
+
+
+@lru_cache(_PATHS)
+def _target_of(path: str) -> tuple[str, str, str, bool] | None:
+    """Tenant, server and selector of a path, and whether their metadata is meant; None when it is no endpoint's."""
+    is_metadata = path.startswith(_METADATA)
+    match = _PATH.fullmatch(path[len(_METADATA) :] if is_metadata else path)
+    return None if match is None else (match[1], match[2], match[3] or "", is_metadata)
 
 
 def _check_origin(headers: Mapping[str, str]) -> None:
@@ -225,7 +235,10 @@ async def _send_metadata(plane: Plane, call: Call, send: Send, verb: str) -> Non
     """RFC 9728. Private and missing endpoints answer alike; a public one needs no token, so it has none."""
     if verb != "GET":
         return await _plain(send, refusals.NotAllowed("This document is read with GET."))
-    endpoint = await plane.directory.endpoint(call.tenant_slug, call.server_slug)
+    try:
+        endpoint = await plane.directory.endpoint(call.tenant_slug, call.server_slug)
+    except MooringError as error:
+        return await _plain(send, error)
     if endpoint is not None and endpoint.facts.is_public and not call.is_draft:
         return await _plain(send, NotFound("This server is public; it asks for no token."))
     resource = _metadata_url(call).replace(_METADATA, "", 1)

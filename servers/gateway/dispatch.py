@@ -45,12 +45,13 @@ async def answer(
     sealer: Sealer,
     receive: Receive,
 ) -> Answer:
-    if modern.is_modern(envelope, call.headers):
+    meta = modern.meta_of(envelope)
+    if modern.is_modern(envelope, meta, call.headers):
         call.revision = MODERN
-        modern.check(envelope, call.headers, call.duplicated)
+        modern.check(envelope, meta, call.headers, call.duplicated)
         if not envelope.is_request:
             return ACCEPTED
-        call.client = modern.client_name(modern.meta_of(envelope))
+        call.client = modern.client_name(meta)
         snapshot = await _snapshot(call, endpoint, directory)
         result = await _result(call, snapshot, endpoint, directory, sealer, receive)
         cache = {"ttlMs": 0 if call.is_draft else LIST_TTL, "cacheScope": _scope_of(endpoint, principal)}
@@ -198,7 +199,7 @@ async def _call_tool(call: Call, snapshot: Snapshot, endpoint: Endpoint, receive
             outcome = await work
         else:
             outcome = await _unless_disconnected(work, receive)
-        metrics.running.observe(time.perf_counter() - began)
+        metrics.note_running(time.perf_counter() - began)
     if outcome.is_error:
         call.status, call.code = "error", outcome.failure or "tool_error"
     elif outcome.degraded:

@@ -16,9 +16,10 @@ from servers.gateway.request import Receive, Scope, Send
 from servers.gateway.wakeups import Wakeups
 from servers.pipeline.caching import SharedAnswers
 from servers.pipeline.directory import Directory
+from servers.pipeline.following import shipping_of
 from servers.pipeline.journal import Journal
 from servers.pipeline.parts import Runtimes
-from servers.pipeline.shipping import Shipper
+from servers.pipeline.shipping import Shipping
 from servers.pipeline.turned_away import Clerk, register
 from servers.protocol.tokens import Sealer
 from servers.runtimes.upstreams import Upstreams
@@ -58,13 +59,15 @@ async def running_plane() -> AsyncIterator[Plane]:
     runtimes = Runtimes.over(Upstreams(session), _shared_answers())
     directory = Directory(runtimes)
     journal = Journal(settings.JOURNAL_DIR)
-    shipper = Shipper(journal)
-    shipper.start()
+    shipping = shipping_of(journal)
     clerk = Clerk(register)
     clerk.start()
     wakeups = Wakeups()
     await directory.start()
-    tasks = [asyncio.create_task(_poll(directory, wakeups)), asyncio.create_task(_tidy(runtimes))]
+    tasks = [
+        asyncio.create_task(_poll(directory, wakeups, shipping)),
+        asyncio.create_task(_tidy(runtimes)),
+    ]
     try:
         yield Plane(directory, journal, LocalQuotas(), Sealer(settings.SECRET_KEY))
     finally:
@@ -75,7 +78,7 @@ async def running_plane() -> AsyncIterator[Plane]:
         await runtimes.close()
         await asyncio.to_thread(directory.close)
         await asyncio.to_thread(clerk.stop)
-        await asyncio.to_thread(shipper.stop)
+        await asyncio.to_thread(shipping.stop)
         journal.close()
 
 
@@ -85,11 +88,12 @@ async def _tidy(runtimes: Runtimes) -> None:
         await runtimes.close_idle()
 
 
-async def _poll(directory: Directory, wakeups: Wakeups) -> None:
+async def _poll(directory: Directory, wakeups: Wakeups, shipping: Shipping) -> None:
     """See each change within half a second, sooner when the bus works. While the database is away, serve on."""
     await wakeups.listen()
     while True:
         await wakeups.wait(POLL_SECONDS)
+        shipping.look()
         try:
             await directory.catch_up()
         except Unavailable as error:

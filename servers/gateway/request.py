@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from typing import Any
 
 from mooring.errors import ClientError, TooLarge, Unavailable
+from servers.gateway.direct import Direct
 from servers.runtimes.alarms import TimeLimit
 
 Scope = MutableMapping[str, Any]
@@ -35,6 +36,7 @@ _WANTED = {
 
 
 _LISTS = frozenset({"accept", "accept-encoding"})
+_PARAMETER = b"mcp-param-"
 _NONE: frozenset[str] = frozenset()
 
 
@@ -44,21 +46,24 @@ class Disconnected(Exception):
 
 def wanted_headers(raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], frozenset[str]]:
     """Headers we use, by lower-case name, and the names of those that came more than once."""
+    kept = [
+        (text, value.decode("latin-1").strip(" \t"))
+        for name, value in raw
+        if (text := _WANTED.get(name) or (name[:10] == _PARAMETER and name.decode("latin-1")))
+    ]
+    found = dict(kept)
+    return (found, _NONE) if len(found) == len(kept) else _merged(kept)
+
+
+def _merged(kept: Iterable[tuple[str, str]]) -> tuple[dict[str, str], frozenset[str]]:
+    """Of headers that came more than once the last counts; lists may come on several lines (RFC 9110, 5.3)."""
     found: dict[str, str] = {}
     duplicated = _NONE
-    for name, value in raw:
-        if name in _WANTED:
-            text = _WANTED[name]
-        elif name[:10] == b"mcp-param-":
-            text = name.decode("latin-1")
-        else:
-            continue
-        said = value.decode("latin-1").strip(" \t")
-        if text in found:
-            duplicated |= {text}
-            # Lists may come on several lines (RFC 9110, 5.3).
-            said = f"{found[text]}, {said}" if text in _LISTS else said
-        found[text] = said
+    for name, said in kept:
+        if name in found:
+            duplicated |= {name}
+            said = f"{found[name]}, {said}" if name in _LISTS else said
+        found[name] = said
     return found, duplicated
 
 
@@ -69,7 +74,9 @@ class Bodies:
         self.most = most
         self.held = 0
 
-    async def read(self, receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
+    async def read(
+        self, receive: Receive, headers: Mapping[str, str], limit: int, *, direct: Direct | None = None
+    ) -> bytes:
         """A whole body of at most `limit` bytes; call `release` with its size when it is no longer needed.
 
         Raises `TooLarge` (413), `SlowBody` (408) when it dribbles in, `TooBusy` (503) and `Disconnected`.
@@ -77,6 +84,12 @@ class Bodies:
         declared = headers.get("content-length", "")
         if declared.isdigit() and int(declared[:20]) > limit:
             raise _too_large(limit)
+        body = None if direct is None else direct.body()
+        if body is not None:
+            if len(body) > limit:
+                raise _too_large(limit)
+            self._take(len(body))
+            return body
         try:
             with TimeLimit(asyncio.get_running_loop().time() + BODY_SECONDS):
                 return await self._whole(receive, limit)

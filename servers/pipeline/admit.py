@@ -21,8 +21,7 @@ async def admit(
         raise Unavailable(
             "Calls cannot be recorded at the moment, so none are taken.", code="journal_unavailable"
         )
-    facts = endpoint.facts
-    limits, whole = facts.limits, facts.rate
+    limits, whole = endpoint.facts.limits, endpoint.facts.rate
     caller = Rate(
         f"{whole.name}:{principal.kind}:{principal.id or principal.user}", limits.calls_per_minute_per_key
     )

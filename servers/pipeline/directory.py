@@ -189,10 +189,17 @@ def _anything(_key: Hashable, _value: object) -> bool:
 
 @dataclass(slots=True)
 class Endpoint:
-    """One server and the snapshots of it that were asked for, by selector."""
+    """One server and the snapshots of it that were asked for, by selector.
+
+    `ids` are the tenant's and the server's, as the call log has them.
+    """
 
     facts: ServerFacts
     snapshots: Cache[str, Snapshot] = field(default_factory=lambda: Cache(MAX_SNAPSHOTS, missing=1_000))
+    ids: tuple[bytes, bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ids = (self.facts.tenant.bytes, self.facts.id.bytes)
 
 
 class Directory:

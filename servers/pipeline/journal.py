@@ -17,7 +17,7 @@ import os
 import time
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -228,12 +228,22 @@ def adopt(path: Path) -> Segment | None:
     return Segment(path, descriptor, status.st_size)
 
 
+def watched(path: Path) -> Segment | None:
+    """A file that its owner is still writing, to be read as far as it goes; None when it is gone."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    return Segment(path, descriptor, os.fstat(descriptor).st_size)
+
+
 class Journal:
     """Written by one thread (the event loop's), read by the shipping thread up to `Segment.size`."""
 
     def __init__(self, directory: Path, *, reserve: int = RESERVE, rotate_at: int = ROTATE_AT) -> None:
         self.directory = Path(directory)
         self.segments: deque[Segment] = deque([create(self.directory)])
+        self.on_rotation: Callable[[], None] = lambda: None
         self.appended = 0
         self._current = self.segments[-1]
         self._reserve = reserve
@@ -283,6 +293,7 @@ class Journal:
         fresh = create(self.directory)
         self._current, self._is_lost = fresh, False
         self.segments.append(fresh)
+        self.on_rotation()
 
     def _look(self) -> None:
         """Is there room, is the file still in its folder, and does a failed journal work again?"""

@@ -1,7 +1,8 @@
-"""Brings the journal's records into the database: a thread of the process that writes them.
+"""Brings the journal's records into the database.
 
-Rows are idempotent by their id, so a batch may be shipped twice, by two processes, or half and again. The
-thread shares the interpreter with the calls it records, hence plain SQL: the ORM takes five times as long.
+Rows are idempotent by their id, so a batch may be shipped twice, by two processes, or half and again. A thread of
+the process that writes them does so where no other process can (`following`). It shares the interpreter with the
+calls it records, hence plain SQL: the ORM takes five times as long.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 import structlog
@@ -46,6 +47,72 @@ class Lag(NamedTuple):
     seconds: float
 
 
+class Rounds:
+    """Shipping again and again what `ship_own` ships and what the dead have left in `directory`."""
+
+    def __init__(
+        self, directory: Path, ship_own: Callable[[CallRows], None], *, every: float, adopt_every: float
+    ) -> None:
+        self._directory = directory
+        self._ship_own = ship_own
+        self._every = every
+        self._adopt_every = adopt_every
+        self._adopt_at = 0.0
+        self._failures = 0
+        self.rows = CallRows()
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next round, doubling while the database is away."""
+        return min(self._every * (1 << self._failures), LONGEST_WAIT)
+
+    def run(self, *, is_last: bool) -> bool:
+        """One round; the last is for our own records alone. Whether the database took all of them."""
+        try:
+            with system_scope():
+                self._ship_own(self.rows)
+                if not is_last and time.monotonic() >= self._adopt_at:
+                    ship_orphans(self._directory, self.rows)
+                    self._adopt_at = time.monotonic() + self._adopt_every
+            self._failures = 0
+        except Exception as error:  # noqa: BLE001  # the main loop of a worker: it must outlive every failure
+            self._failures = min(self._failures + 1, 10)
+            _log.warning("call_log.not_shipped", error=str(error))
+            connections.close_all()
+        return not self._failures
+
+
+def ship_orphans(directory: Path, rows: CallRows) -> None:
+    for path in sorted(directory.glob(f"*{SUFFIX}")):
+        _ship_orphan(path, rows)
+
+
+def _ship_orphan(path: Path, rows: CallRows) -> None:
+    segment = adopt(path)
+    if segment is None:
+        return
+    try:
+        records, offset = _ship_whole(segment, rows)
+    except BaseException:
+        segment.release()
+        raise
+    if segment.is_torn(offset):
+        _log.warning("call_log.torn_tail", file=path.name, at=offset)
+    _log.info("call_log.adopted", file=path.name, records=records)
+    segment.discard()
+
+
+def _ship_whole(segment: Segment, rows: CallRows) -> tuple[int, int]:
+    """Records shipped, and where the last whole one ends."""
+    records, offset = 0, 0
+    while True:
+        entries, end = segment.read(offset, BATCH)
+        if end == offset:
+            return records, offset
+        rows.insert(entries)
+        records, offset = records + len(entries), end
+
+
 class Shipper:
     """Call `start` once, on the process that owns the journal, and `stop` before closing the journal."""
 
@@ -53,21 +120,16 @@ class Shipper:
         self, journal: Journal, *, every: float = SHIP_EVERY, adopt_every: float = ADOPT_EVERY
     ) -> None:
         self.journal = journal
-        self._every = every
-        self._adopt_every = adopt_every
+        self._rounds = Rounds(journal.directory, self._ship_own, every=every, adopt_every=adopt_every)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="call-log", daemon=True)
         self._offset = 0
         self._shipped = 0
         self._caught_up_at = time.monotonic()
-        self._failures = 0
-        self._adopt_at = 0.0
-        self._rows = CallRows()
 
     def start(self) -> None:
-        global _running
-        _running = self
+        is_running(self)
         self._thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
@@ -75,8 +137,7 @@ class Shipper:
 
         Call it on the thread that appends, after its last record.
         """
-        global _running
-        _running = None
+        is_running(None)
         self._stopping.set()
         self._wake.set()
         if self._thread.ident is None:
@@ -87,8 +148,10 @@ class Shipper:
             segments.popleft().discard()
 
     def ship_soon(self) -> None:
-        """Ask for the next batch now instead of at the next beat. Never waits."""
         self._wake.set()
+
+    def look(self) -> None:
+        """A thread does not die."""
 
     def lag(self) -> Lag:
         records = self.journal.appended - self._shipped
@@ -100,38 +163,23 @@ class Shipper:
         is_last = False
         while not is_last:
             is_last = self._stopping.is_set()
-            with system_scope():
-                self._attempt()
+            self._rounds.run(is_last=is_last)
             if not is_last:
-                self._wake.wait(self._pause())
+                self._wake.wait(self._rounds.pause)
                 self._wake.clear()
         connections.close_all()
 
-    def _pause(self) -> float:
-        """Seconds until the next attempt, doubling while the database is away."""
-        return min(self._every * (1 << self._failures), LONGEST_WAIT)
-
-    def _attempt(self) -> None:
-        try:
-            self._ship_own()
-            self._ship_orphans()
-            self._failures = 0
-        except Exception as error:  # noqa: BLE001  # the main loop of a worker: it must outlive every failure
-            self._failures = min(self._failures + 1, 10)
-            _log.warning("call_log.not_shipped", error=str(error), records=self.lag().records)
-            connections.close_all()
-
-    def _ship_own(self) -> None:
+    def _ship_own(self, rows: CallRows) -> None:
         segments = self.journal.segments
         while True:
             is_current = len(segments) == 1
-            self._ship_segment(segments[0])
+            self._ship_segment(segments[0], rows)
             if is_current:
                 return
             segments.popleft().discard()
             self._offset = 0
 
-    def _ship_segment(self, segment: Segment) -> None:
+    def _ship_segment(self, segment: Segment, rows: CallRows) -> None:
         """Ship up to the end that is seen on the way."""
         while True:
             seen_at, appended = time.monotonic(), self.journal.appended
@@ -141,50 +189,44 @@ class Shipper:
             if offset == self._offset:
                 _log.error("call_log.unreadable", file=segment.path.name, dropped_bytes=segment.size - offset)
                 offset = segment.size
-            self._rows.insert(entries)
+            rows.insert(entries)
             self._offset = offset
             self._shipped += len(entries)
         if segment is self.journal.segments[-1]:
             self._shipped, self._caught_up_at = appended, seen_at
 
-    def _ship_orphans(self) -> None:
-        if self._stopping.is_set() or time.monotonic() < self._adopt_at:
-            return
-        for path in sorted(self.journal.directory.glob(f"*{SUFFIX}")):
-            self._ship_orphan(path)
-        self._adopt_at = time.monotonic() + self._adopt_every
 
-    def _ship_orphan(self, path: Path) -> None:
-        segment = adopt(path)
-        if segment is None:
-            return
-        try:
-            records, offset = self._ship_whole(segment)
-        except BaseException:
-            segment.release()
-            raise
-        if segment.is_torn(offset):
-            _log.warning("call_log.torn_tail", file=path.name, at=offset)
-        _log.info("call_log.adopted", file=path.name, records=records)
-        segment.discard()
+class Shipping(Protocol):
+    """Whoever ships the records of this process."""
 
-    def _ship_whole(self, segment: Segment) -> tuple[int, int]:
-        """Records shipped, and where the last whole one ends."""
-        records, offset = 0, 0
-        while True:
-            entries, end = segment.read(offset, BATCH)
-            if end == offset:
-                return records, offset
-            self._rows.insert(entries)
-            records, offset = records + len(entries), end
+    journal: Journal
+
+    def lag(self) -> Lag: ...
+
+    def ship_soon(self) -> None:
+        """Ask for the next batch now instead of at the next beat. Never waits."""
+
+    def look(self) -> None:
+        """To be called now and then: whoever ships may have died and need a deputy. Never waits."""
+
+    def stop(self) -> None:
+        """Ship the rest, if it can be done within seconds; what is left stays on disk for the next process.
+
+        Nothing may be appended any more.
+        """
 
 
-_running: Shipper | None = None
+_running: Shipping | None = None
 
 
-def running() -> Shipper | None:
-    """The shipper of this process, for whoever asks how it is."""
+def running() -> Shipping | None:
+    """The shipping of this process, for whoever asks how it is."""
     return _running
+
+
+def is_running(shipping: Shipping | None) -> None:
+    global _running
+    _running = shipping
 
 
 class CallRows:

@@ -59,9 +59,9 @@ def meta_of(envelope: Envelope) -> Mapping[str, Any]:
     return meta if isinstance(meta, dict) else {}
 
 
-def is_modern(envelope: Envelope, headers: Mapping[str, str]) -> bool:
+def is_modern(envelope: Envelope, meta: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
     """Whether a message is of this era: the body's `_meta` decides, then the headers (protocol.md 1.6)."""
-    if VERSION in meta_of(envelope):
+    if VERSION in meta:
         return True
     version = headers.get("mcp-protocol-version", "")
     if not version or envelope.method == "initialize":
@@ -71,9 +71,10 @@ def is_modern(envelope: Envelope, headers: Mapping[str, str]) -> bool:
     return version not in HANDSHAKE and "mcp-method" in headers and "mcp-session-id" not in headers
 
 
-def check(envelope: Envelope, headers: Mapping[str, str], duplicated: frozenset[str]) -> None:
+def check(
+    envelope: Envelope, meta: Mapping[str, Any], headers: Mapping[str, str], duplicated: frozenset[str]
+) -> None:
     """The ladder of protocol.md 1.6 up to "method known"; raises `ProtocolError` at the first broken rung."""
-    meta = meta_of(envelope)
     if not envelope.is_request:
         return  # the revision defines no notification over HTTP and asks for leniency
     _check_meta(meta)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import aiohttp
 import pytest
 
 from tests.installation import Installation, installed
+from tests.product.processes import until
 
 MODERN = "2026-07-28"
 META = {
@@ -143,3 +146,54 @@ def test_every_answered_call_is_logged_once_though_the_process_is_killed_three_t
     ids = [row["request_id"] for row in logged(installation, tenant)]
     assert len(ids) == len(set(ids))
     assert set(answered) <= set(ids)
+
+
+def children_of(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread does it from the start")
+def test_calls_are_logged_once_though_the_process_that_ships_them_dies_with_some_of_them_unshipped(
+    installation: Installation, tmp_path: Path
+) -> None:
+    tenant = installation.tenant()
+    url, key = deployed(installation, tenant, tmp_path), installation.key(tenant)
+    assert installation.server is not None
+    (shipping,) = children_of(installation.server.pid)
+
+    async def some() -> set[str]:
+        async with aiohttp.ClientSession() as http:
+            return {(await call(http, url, key))[1] for _ in range(20)}
+
+    answered = asyncio.run(some())
+    until(lambda: len(logged(installation, tenant)) == 20, "the first calls in the log")
+    os.kill(shipping, signal.SIGSTOP)
+    answered |= asyncio.run(some())
+    os.kill(shipping, signal.SIGKILL)
+    answered |= asyncio.run(some())
+    until(lambda: len(logged(installation, tenant)) >= 60, "the other calls in the log")
+    assert children_of(installation.server.pid) == []
+    assert sorted(row["request_id"] for row in logged(installation, tenant)) == sorted(answered)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread does it from the start")
+def test_what_was_not_shipped_when_the_server_is_killed_is_shipped_without_it(
+    installation: Installation, tmp_path: Path
+) -> None:
+    tenant = installation.tenant()
+    url, key = deployed(installation, tenant, tmp_path), installation.key(tenant)
+    assert installation.server is not None
+    (shipping,) = children_of(installation.server.pid)
+    os.kill(shipping, signal.SIGSTOP)
+
+    async def one() -> str:
+        async with aiohttp.ClientSession() as http:
+            return (await call(http, url, key))[1]
+
+    answered = asyncio.run(one())
+    installation.kill()
+    assert logged(installation, tenant) == []
+    os.kill(shipping, signal.SIGCONT)
+    until(lambda: logged(installation, tenant), "the call in the log")
+    assert [row["request_id"] for row in logged(installation, tenant)] == [answered]
+    until(lambda: not Path(f"/proc/{shipping}").exists(), "the end of the process that shipped it")

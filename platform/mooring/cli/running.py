@@ -56,6 +56,9 @@ def serve(
     listener = bound(host, settings.PORT)
     _prepare_database(migrate_first=migrate_first)
     _prepare_static_files(are_served=not data_plane)
+    from servers.pipeline import following  # needs Django to be set up
+
+    following.prepare(settings.JOURNAL_DIR)
     grace = GRACE_EMBEDDED if settings.EMBEDDED else GRACE_PRODUCTION
     application = "mooring.asgi:data_plane" if data_plane else "mooring.asgi:application"
     server = DrainingServer(configure(application, grace=grace), drain=settings.DRAIN_SECONDS)

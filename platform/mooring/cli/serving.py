@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import signal
 import socket
 import time
+from dataclasses import dataclass
 from types import FrameType
+from typing import cast
 
 from uvicorn import Config, Server
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from mooring.cli.slow_timers import slow_timers
 from mooring.errors import Unavailable
 from mooring.health import draining
+from servers.gateway.direct import EXTENSION
 
 # Twice what browsers and proxies send at most. uvicorn with httptools has no limit of its own.
 HEAD_BYTES = 64 * 1024
@@ -27,12 +32,66 @@ READ_BYTES = 64 * 1024
 # Longer than the idle time of every common proxy, so that it is never us who hangs up on a reused connection.
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2048
+# Objects, then runs of the younger generations (gc.set_threshold).
+COLLECT_EVERY = (10_000, 20, 50)
 _CLOSE = (b"connection", b"close")
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class HeadTooLarge(ValueError):
     """Raised into the parser, which ends the connection with 400."""
+
+
+class _Direct:
+    """`servers.gateway.direct.Direct` over a request of uvicorn's: what its `receive` and `send` do, at once."""
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    def body(self) -> bytes | None:
+        cycle = self._cycle
+        if cycle.more_body or cycle.disconnected or cycle.response_complete:
+            return None
+        cycle.message_event.clear()
+        body, cycle.body = bytes(cycle.body), bytearray()
+        return body
+
+    def answer(self, status: int, head: bytes, body: bytes) -> bool:
+        cycle = self._cycle
+        fields = cycle.default_headers
+        if (
+            cycle.disconnected
+            or cycle.response_started
+            or cycle.flow.write_paused
+            or not cycle.keep_alive
+            or _CLOSE in fields
+            or cycle.scope["method"] == "HEAD"
+        ):
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.transport.write(b"%b%b%b\r\n%b" % (STATUS_LINE[status], _written(fields), head, body))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
+
+
+@dataclass(slots=True)
+class _Fields:
+    """The header fields that uvicorn adds to each answer, which it makes anew once a second, and as text."""
+
+    fields: list[tuple[bytes, bytes]]
+    text: bytes
+
+
+_fields = _Fields([], b"")
+
+
+def _written(fields: list[tuple[bytes, bytes]]) -> bytes:
+    if _fields.fields is not fields:
+        _fields.fields, _fields.text = fields, b"".join([b"%b: %b\r\n" % field for field in fields])
+    return _fields.text
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -50,6 +109,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _read_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        self.loop = cast(asyncio.AbstractEventLoop, slow_timers(self.loop))
         super().connection_made(transport)
         self._wait_for_head()
 
@@ -84,6 +144,8 @@ class GuardedProtocol(HttpToolsProtocol):
             raise HeadTooLarge
         self._is_in_body = True
         super().on_headers_complete()
+        # The type is of an older specification, whose extensions are mappings.
+        self.scope["extensions"] = {EXTENSION: _Direct(self.cycle)}  # type: ignore[dict-item]
 
     def on_message_complete(self) -> None:
         self._is_in_body = False
@@ -160,6 +222,14 @@ class DrainingServer(Server):
             self.force_exit = True
         else:
             self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        # What is there now stays: looking through it again and again would cost calls a tenth of their time, and
+        # what they leave behind is nearly all freed by counting references.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*COLLECT_EVERY)
 
     async def on_tick(self, counter: int) -> bool:
         must_exit = await super().on_tick(counter)

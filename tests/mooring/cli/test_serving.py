@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from typing import Any
 
 from uvicorn import Config, Server
 
 from mooring.cli.serving import READ_BYTES, GuardedProtocol
+from servers.gateway.direct import direct_of
 from servers.gateway.request import Receive, Scope, Send
 
 ANSWER = b"x" * (16 * 1024 * 1024)
@@ -81,3 +83,80 @@ async def test_a_client_that_does_not_read_is_let_go() -> None:
 async def test_a_client_that_reads_slowly_gets_the_whole_answer() -> None:
     async with asked(Answering()) as client, asyncio.timeout(20):
         assert await received(client, pause=0.01) > len(ANSWER)
+
+
+async def direct(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with what it was sent, in the short way where that is open, and says which way it took."""
+    short = direct_of(scope)
+    assert short is not None
+    body = short.body()
+    if body is None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message.get("more_body", False)
+    answer = scope["path"].encode() + b" " + body
+    size = b"%d" % len(answer)
+    if short.answer(200, b"content-length: %b\r\nx-way: short\r\n" % size, answer):
+        return
+    headers = [(b"content-length", size), (b"x-way", b"long")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": answer})
+
+
+@contextlib.asynccontextmanager
+async def connected_to(application: Any) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = Config(application, http=GuardedProtocol, ws="none", lifespan="off", log_config=None)
+    server = Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    reader, writer = await asyncio.open_connection(*listener.getsockname())
+    try:
+        async with asyncio.timeout(20):
+            yield reader, writer
+    finally:
+        writer.close()
+        server.should_exit = True
+        await serving
+
+
+async def answer_of(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Which way was taken, and the body."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    fields = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n")[1:-2])
+    assert b"date" in fields
+    return fields[b"x-way"], await reader.readexactly(int(fields[b"content-length"]))
+
+
+async def test_requests_sent_at_once_are_answered_in_their_order_by_the_short_way() -> None:
+    async with connected_to(direct) as (reader, writer):
+        for number in range(3):
+            writer.write(b"POST /%d HTTP/1.1\r\nhost: test\r\ncontent-length: 2\r\n\r\nhi" % number)
+        for number in range(3):
+            assert await answer_of(reader) == (b"short", b"/%d hi" % number)
+
+
+async def test_a_body_that_comes_in_parts_is_read_whole() -> None:
+    async with connected_to(direct) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\nhello")
+        await writer.drain()
+        await asyncio.sleep(0)
+        writer.write(b"world")
+        assert (await answer_of(reader))[1] == b"/ helloworld"
+        writer.write(b"POST /again HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n")
+        assert (await answer_of(reader))[1] == b"/again "
+
+
+async def test_a_connection_that_is_to_be_closed_is_answered_the_long_way_and_closed() -> None:
+    async with connected_to(direct) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        assert await answer_of(reader) == (b"long", b"/ ")
+        assert await reader.read() == b""
+
+
+async def test_a_head_request_gets_no_body() -> None:
+    async with connected_to(direct) as (reader, writer):
+        writer.write(b"HEAD / HTTP/1.1\r\nhost: test\r\n\r\n")
+        assert b"x-way: long" in await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"POST /next HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n")
+        assert await answer_of(reader) == (b"short", b"/next ")
