@@ -1,21 +1,30 @@
-"""A runner's engine with its socket, and MCP messages sent to what it gives."""
+"""A runner's engine with its socket, and MCP messages sent to what it gives.
+
+Tests of the platform take the fixture `fake_runner`: the whole way to a runner, without root and without processes.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from servers.runner.client import SOCKET, TOKEN
 from servers.runner.engine import GIB, Endpoint, Limits, RunSpec
 from servers.runner.fake import FakeEngine
 from servers.runner.hosted import HostedEngine
-from servers.runner.instances import RULES, Rules
+from servers.runner.instance import RULES, Rules
 from servers.runner.local import LocalEngine, Settings
 from servers.runner.serving import listening
 
@@ -107,6 +116,62 @@ async def fake_engine(
     )
     async with served(engine, folder):
         yield engine
+
+
+@dataclass(slots=True)
+class FakeRunner:
+    """A fake engine that is served from a thread of its own. `folder` is what `RunnerClient` wants."""
+
+    folder: Path
+    rules: Rules = RULES
+    engine: FakeEngine = field(init=False)
+    _loop: asyncio.AbstractEventLoop = field(init=False)
+    _ending: asyncio.Event = field(init=False)
+    _began: threading.Event = field(default_factory=threading.Event)
+
+    def do(self, action: Callable[[FakeEngine], Any]) -> None:
+        """In the engine's own thread, as whatever wakes its tasks has to be."""
+        self._loop.call_soon_threadsafe(action, self.engine)
+
+    def serve(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
+        self.engine = FakeEngine(
+            socket=self.folder / SOCKET, bearer=BEARER, rules=self.rules, clock=time.monotonic
+        )
+        async with served(self.engine, self.folder):
+            self._began.set()
+            await self._ending.wait()
+
+    def await_beginning(self) -> None:
+        assert self._began.wait(10)
+
+    def end(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it has ended already
+            self._loop.call_soon_threadsafe(self._ending.set)
+
+
+@contextmanager
+def running_fake(folder: Path, rules: Rules = RULES) -> Iterator[FakeRunner]:
+    """Ends as a runner ends that is stopped; another one may be started on the same folder."""
+    runner = FakeRunner(folder, rules)
+    thread = threading.Thread(target=runner.serve, name="fake-runner")
+    thread.start()
+    try:
+        runner.await_beginning()
+        yield runner
+    finally:
+        runner.end()
+        thread.join(10)
+
+
+@pytest.fixture
+def fake_runner() -> Iterator[FakeRunner]:
+    # Not tmp_path: the path of a socket may not be long.
+    with tempfile.TemporaryDirectory(prefix="mooring-") as folder, running_fake(Path(folder)) as runner:
+        yield runner
 
 
 @asynccontextmanager

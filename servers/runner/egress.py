@@ -102,7 +102,12 @@ def allowed(text: str, *, is_trusted: bool = False) -> Allowed:
     return Allowed(host, frozenset({int(port)}), is_trusted)
 
 
-async def _ask_the_system(host: str, port: int) -> list[str]:
+def nowhere(address: str, port: int) -> bool:
+    """The rule of who has handed in none."""
+    return False
+
+
+async def ask_the_system(host: str, port: int) -> list[str]:
     infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(info[4][0]) for info in infos]
 
@@ -114,8 +119,10 @@ class Proxy:
     hosts: Sequence[Allowed]
     permits: Permits
     caps: Caps = Caps()
-    lookup: Lookup = _ask_the_system
+    lookup: Lookup = ask_the_system
     clock: Callable[[], float] = monotonic
+    # Told of every connection that is asked for; must not wait.
+    heard: Callable[[Event], None] = lambda _: None
     # The last connections asked for, oldest first.
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=_EVENTS))
     _known: dict[tuple[str, int], tuple[float, list[str]]] = field(default_factory=dict)
@@ -178,9 +185,9 @@ class Proxy:
         try:
             outer = await self._connect(head.host, head.port)
         except (NotAllowed, OSError, TimeoutError) as error:
-            self.events.append(Event(head.host[:253], head.port, str(error) or type(error).__name__))
+            self._note(Event(head.host[:253], head.port, str(error) or type(error).__name__))
             raise
-        self.events.append(Event(head.host, head.port))
+        self._note(Event(head.host, head.port))
         outer_reader, outer_writer = outer
         try:
             if head.is_tunnel:
@@ -190,6 +197,10 @@ class Proxy:
             await self._join(reader, writer, outer_reader, outer_writer, head.body)
         finally:
             outer_writer.close()
+
+    def _note(self, event: Event) -> None:
+        self.events.append(event)
+        self.heard(event)
 
     async def _join(
         self,

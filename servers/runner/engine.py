@@ -6,9 +6,13 @@ The shapes travel between processes as JSON, so they are msgspec structs; bounds
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal, Protocol
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Annotated, Any, Literal, Protocol
 
 from msgspec import Meta, Struct, field
+
+from servers.runner import egress
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
@@ -18,6 +22,11 @@ State = Literal["starting", "ready", "draining", "stopped", "crashed", "broken"]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Variable = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 Value = Annotated[str, Meta(max_length=48 * KIB, pattern=r"^[^\x00]*$")]
+Variables = Annotated[dict[Variable, Value], Meta(max_length=100)]
+# Names that code may reach, as `servers.runner.egress.allowed` reads them; none by default.
+Hosts = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=260)], ...], Meta(max_length=50)]
+# A definition as a server has listed it.
+Item = dict[str, Any]
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,30 +53,96 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sessions: Annotated[int, Meta(ge=1, le=50)] = 5
 
 
+def _check_hosts(hosts: tuple[str, ...]) -> None:
+    """Raises `ValueError`, which makes the whole specification refused when it is decoded."""
+    for host in hosts:
+        egress.allowed(host)
+
+
 class RunSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One version of one server, ready to run.
 
-    `artifact` is a prepared folder that ordinary users of the machine can read: `app/` with the code, and
-    `venv/` with what it needs, if anything. Both are mounted read-only at `/app` and `/venv`. `entry` is the
-    command line inside, with `/app` as its folder and the `bin` folders of `/venv` and of the interpreter on its
-    PATH. `runtime` is the interpreter, by its path on this machine and inside alike; empty for the engine's own.
-    `variables` and `secrets` are the only environment the code sees; values of secrets are kept out of logs.
+    `digest` names its artifact, which the runner finds, checks and fills in; `artifact`, `entry` and `runtime` are
+    for code that was prepared elsewhere. `artifact` is a prepared folder that ordinary users of the machine can read:
+    `app/` with the code, and `venv/` with what it needs, if anything. Both are mounted read-only at `/app` and
+    `/venv`. `entry` is the command line inside, with `/app` as its folder and the `bin` folders of `/venv` and of the
+    interpreter on its PATH. `runtime` is the interpreter, by its path on this machine and inside alike; empty for the
+    engine's own. `variables` and `secrets` are the only environment the code sees; values of secrets are kept out of
+    logs. `hosts` are the only names it can reach.
     """
 
     tenant: Name
     server: Name
     digest: Annotated[str, Meta(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
-    artifact: Annotated[str, Meta(pattern=r"^/[^\x00]+$", max_length=1024)]
-    entry: Annotated[
-        tuple[Annotated[str, Meta(pattern=r"^[^\x00]*$", max_length=4096)], ...], Meta(min_length=1)
-    ]
+    artifact: Annotated[str, Meta(pattern=r"^(/[^\x00]+)?$", max_length=1024)] = ""
+    entry: tuple[Annotated[str, Meta(pattern=r"^[^\x00]*$", max_length=4096)], ...] = ()
     runtime: Annotated[str, Meta(pattern=r"^(/[^\x00]+)?$", max_length=1024)] = ""
     mode: Mode = "shared"
-    # What the dry run has found; `probe` asks the server.
+    # What the dry run has found; `probe` asks the server, unless the runner knows from the build.
     era: Era | Literal["probe"] = "probe"
-    variables: Annotated[dict[Variable, Value], Meta(max_length=100)] = field(default_factory=dict)
-    secrets: Annotated[dict[Variable, Value], Meta(max_length=100)] = field(default_factory=dict)
+    variables: Variables = field(default_factory=dict)
+    secrets: Variables = field(default_factory=dict)
+    hosts: Hosts = ()
     limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if bool(self.artifact) != bool(self.entry):
+            raise ValueError("An artifact has an entry, and is given with it or not at all.")
+        _check_hosts(self.hosts)
+
+
+class BuildSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to build beside the bytes of the upload: what the file was called, and when it was handed in, which
+    decides what versions are taken. The rest is what the server sees when it is tried; the build sees none of it.
+    """
+
+    name: Annotated[str, Meta(max_length=255)]
+    when: Annotated[datetime, Meta(tz=True)]
+    variables: Variables = field(default_factory=dict)
+    secrets: Variables = field(default_factory=dict)
+    hosts: Hosts = ()
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        _check_hosts(self.hosts)
+
+
+class BuildEvent(Struct, frozen=True):
+    """One step: `line` is a line of the log, without secrets, or empty when only the stage has changed; `at` is Unix
+    time. Stages are those of `servers.runner.building.progress.Stage`.
+    """
+
+    stage: str
+    line: str
+    at: float
+
+
+class BuildResult(Struct, frozen=True, kw_only=True):
+    """An artifact, by its `digest` and its `size` in bytes, and what its server listed when it was tried.
+
+    `packages` are those of its environment (`name==version`), `target` is what is served: a file, a server in it, or
+    a command.
+    """
+
+    digest: str
+    size: int
+    python: str
+    packages: tuple[str, ...] = ()
+    target: str = ""
+    mode: Mode = "shared"
+    era: Era = "modern"
+    name: str = ""
+    title: str = ""
+    version: str = ""
+    instructions: str = ""
+    tools: tuple[Item, ...] = ()
+    resources: tuple[Item, ...] = ()
+    resource_templates: tuple[Item, ...] = ()
+    prompts: tuple[Item, ...] = ()
+
+
+# Is told every step of a build, and must not wait.
+Heard = Callable[[BuildEvent], None]
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
@@ -117,12 +192,17 @@ class InstanceInfo(Struct, frozen=True, kw_only=True):
 
 
 class LogLine(Struct, frozen=True, kw_only=True):
-    """`number` counts from 1 in each instance; `at` is Unix time; `source` is stderr, stdout or runner."""
+    """`at` is Unix time; `source` is stderr, stdout or runner.
+
+    `number` counts from 1 among the lines of an instance. Among those of a server, whichever `instance` has written
+    them, it begins anywhere and only ever grows, also over a restart of the runner.
+    """
 
     number: int
     at: float
     source: str
     text: str
+    instance: str = ""
 
 
 class Engine(Protocol):
@@ -150,6 +230,15 @@ class Engine(Protocol):
     async def logs(self, instance: str, after: int = 0) -> list[LogLine]:
         """The lines that are kept with a number beyond `after`. Raises `Unknown`."""
 
+    async def server_logs(self, tenant: str, server: str, after: int = 0) -> list[LogLine]:
+        """The lines that all instances of a server have written, as far as they are kept, oldest first."""
+
+    async def keep(self, digests: Iterable[str]) -> list[str]:
+        """Remove artifacts that were not wanted for long, but for these and those that run. Gives what was removed."""
+
+    async def build(self, spec: BuildSpec, upload: bytes, heard: Heard = lambda _: None) -> BuildResult:
+        """Make an artifact of an upload. Cancelling it leaves nothing."""
+
     async def reconcile(self) -> None:
         """Bring what is known and what is there together: evict the idle, notice the hung, sweep up."""
 
@@ -168,6 +257,7 @@ def instance_key(spec: RunSpec, session: str = "") -> str:
         repr(spec.entry),
         repr(sorted(spec.variables.items())),
         repr(sorted(spec.secrets.items())),
+        repr(sorted(spec.hosts)),
         repr(spec.limits),
         session,
     )

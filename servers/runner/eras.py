@@ -58,10 +58,14 @@ async def open_up(relay: Relay, era: Era | str, *, seconds: float) -> Opened:
         return await _shake_hands(relay, seconds)
     asked = asyncio.create_task(relay.call("server/discover", _DISCOVER, seconds=seconds))
     patience = seconds if era == "modern" else min(DISCOVER_SECONDS, seconds / 2)
-    await asyncio.wait([asked], timeout=patience)
-    if asked.done():
-        return _discovered(asked.result()) or await _shake_hands(relay, seconds)
-    return await _whichever_is_answered(relay, asked, seconds - patience)
+    try:
+        await asyncio.wait([asked], timeout=patience)
+        if asked.done():
+            return _discovered(asked.result()) or await _shake_hands(relay, seconds)
+        return await _whichever_is_answered(relay, asked, seconds - patience)
+    finally:
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
 
 
 async def check(relay: Relay, era: Era, *, seconds: float) -> None:
@@ -81,9 +85,8 @@ async def _whichever_is_answered(relay: Relay, asked: asyncio.Task[Answer], seco
             return opened
         return await shaken
     finally:
-        for task in (asked, shaken):
-            task.cancel()
-        await asyncio.gather(asked, shaken, return_exceptions=True)
+        shaken.cancel()
+        await asyncio.gather(shaken, return_exceptions=True)
 
 
 def _discovered(answer: Answer) -> Opened | None:

@@ -4,9 +4,13 @@ Refused
 ├── Malformed        400   the request to the runner makes no sense
 ├── Unauthorized     401   no or a wrong bearer
 ├── Unknown          404   no instance by that key
+├── Missing          410   there is no artifact by that digest here; it has to be built again
 ├── TooLarge         413   a message beyond the line limit
+├── Unbuildable      422   an upload that cannot become an artifact, by its own fault
 ├── Busy             429   all slots and the queue are taken
+├── Tampered         500   an artifact is not what was built, and must not run
 ├── Died             502   the process ended while it was called, or while it started
+├── BuildFailed      502   the package index or this machine is at fault, not the upload
 ├── Unready          503   draining, or resting after a crash; `retry_after` says how long
 ├── Broken           503   crashed too often; a new version or a manual stop begins anew
 ├── NoRoom           503   the memory budget or a count of instances is used up
@@ -32,6 +36,11 @@ class Refused(Exception):
         self.message = message
         self.data = data
 
+    @property
+    def written(self) -> dict[str, Any]:
+        """As it travels between processes."""
+        return {"code": self.code, "message": self.message, "data": self.data}
+
 
 class Malformed(Refused):
     code = "malformed"
@@ -48,9 +57,26 @@ class Unknown(Refused):
     status = 404
 
 
+class Missing(Refused):
+    """Not `Unknown`, since what is to be done is another thing: building the upload again."""
+
+    code = "artifact_missing"
+    status = 410
+
+
 class TooLarge(Refused):
     code = "too_large"
     status = 413
+
+
+class Unbuildable(Refused):
+    """The upload is at fault, in a sentence that says how to mend it.
+
+    `data` may hold `stage`, `file`, `line` (from 1), `block` (text to paste into the file) and `log` (last lines).
+    """
+
+    code = "unbuildable"
+    status = 422
 
 
 class Busy(Refused):
@@ -63,6 +89,18 @@ class Died(Refused):
 
     code = "died"
     status = 502
+
+
+class BuildFailed(Refused):
+    """Trying again later may help. `data` as that of `Unbuildable`."""
+
+    code = "build_failed"
+    status = 502
+
+
+class Tampered(Refused):
+    code = "tampered"
+    status = 500
 
 
 class Unready(Refused):
@@ -96,9 +134,8 @@ class TimedOut(Refused):
     status = 504
 
 
-_BY_CODE = {kind.code: kind for kind in Refused.__subclasses__()}
-
-
 def refusal(code: str, message: str, data: dict[str, Any]) -> Refused:
     """The refusal that another process has written down."""
-    return _BY_CODE.get(code, Refused)(message, **data)
+    # Looked up now: others than those above may have been made since this module was imported.
+    kinds = {kind.code: kind for kind in Refused.__subclasses__()}
+    return kinds.get(code, Refused)(message, **data)

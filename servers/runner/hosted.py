@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
 
-from servers.runner.engine import Capabilities, Endpoint, InstanceInfo, LogLine, RunSpec
+from servers.runner.connections import Connection
+from servers.runner.engine import (
+    BuildResult,
+    BuildSpec,
+    Capabilities,
+    Endpoint,
+    Heard,
+    InstanceInfo,
+    LogLine,
+    RunSpec,
+)
 from servers.runner.errors import Unsafe
-from servers.runner.instances import Connection, Instances
+from servers.runner.instances import Instances
 
 
 class HostedEngine(ABC):
@@ -21,10 +32,15 @@ class HostedEngine(ABC):
     async def probe(self) -> Capabilities:
         """What is enforced here; tried once."""
 
+    @abstractmethod
+    async def _built(self, spec: BuildSpec, upload: bytes, heard: Heard) -> BuildResult: ...
+
+    async def build(self, spec: BuildSpec, upload: bytes, heard: Heard = lambda _: None) -> BuildResult:
+        await self._refuse_unsafe()
+        return await self._built(spec, upload, heard)
+
     async def ensure(self, spec: RunSpec, session: str = "") -> Endpoint:
-        capabilities = await self.probe()
-        if not capabilities.is_safe and not capabilities.allows_unsafe:
-            raise Unsafe("This machine cannot hold strangers' code.", missing=list(capabilities.missing))
+        await self._refuse_unsafe()
         instance = await self._instances.ensure(spec, session)
         connection = await self._instances.connected(instance.key)
         return Endpoint(
@@ -34,6 +50,11 @@ class HostedEngine(ABC):
             socket=str(self._socket),
             era=connection.era,
         )
+
+    async def _refuse_unsafe(self) -> None:
+        capabilities = await self.probe()
+        if not capabilities.is_safe and not capabilities.allows_unsafe:
+            raise Unsafe("This machine cannot hold strangers' code.", missing=list(capabilities.missing))
 
     async def connected(self, instance: str) -> Connection:
         """For serving: the connection behind an endpoint, woken if need be."""
@@ -55,6 +76,13 @@ class HostedEngine(ABC):
 
     async def logs(self, instance: str, after: int = 0) -> list[LogLine]:
         return self._instances.logs(instance, after)
+
+    async def server_logs(self, tenant: str, server: str, after: int = 0) -> list[LogLine]:
+        return self._instances.server_logs.after(tenant, server, after)
+
+    @abstractmethod
+    async def keep(self, digests: Iterable[str]) -> list[str]:
+        """Remove what was not wanted for long, but for these."""
 
     async def reconcile(self) -> None:
         self._instances.tend()

@@ -14,104 +14,33 @@ import logging
 import os
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from itertools import count
+from typing import Any
 
-from msgspec import Raw
-
-from servers.runner.engine import Era, InstanceInfo, LogLine, RunSpec, State, instance_key
-from servers.runner.errors import Broken, Busy, Malformed, NoRoom, Refused, TimedOut, Unknown, Unready
-from servers.runner.logs import Log
-from servers.runner.relay import Answer
+from servers.runner.connections import Connection, Launch, Prepared
+from servers.runner.engine import InstanceInfo, LogLine, RunSpec, instance_key
+from servers.runner.errors import (
+    Broken,
+    Busy,
+    Malformed,
+    Missing,
+    NoRoom,
+    Refused,
+    TimedOut,
+    Unknown,
+    Unready,
+)
+from servers.runner.instance import RULES, Instance, Rules
+from servers.runner.logs import Log, ServerLogs
+from servers.runner.room import Room
+from servers.runner.spares import Spare, Spares
 
 # What is kept of instances that do not run, so that a call can wake them.
 KEPT_STOPPED = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """How patient a runner is. Seconds, except where a count is meant."""
-
-    first_rest: float = 0.5
-    longest_rest: float = 60.0
-    crashes: int = 5
-    crash_window: float = 600.0
-    # An instance that owes an answer for so long is asked whether it still lives; `misses` of that end it.
-    silence: float = 60.0
-    check: float = 5.0
-    misses: int = 2
-    stop_grace: float = 2.0
-    start_margin: float = 1.0
-    per_tenant: int = 10
-    # Of the limits of all instances, how much the budget has to hold: few take what they may.
-    share_of_limits: float = 0.5
-
-
-RULES = Rules()
-
 logger = logging.getLogger(__name__)
-
-
-class Connection(Protocol):
-    """A running server. `gone` gets the reason when its process ends, whoever ended it."""
-
-    @property
-    def era(self) -> Era: ...
-    @property
-    def greeting(self) -> Raw: ...
-    @property
-    def gone(self) -> asyncio.Future[str]: ...
-    @property
-    def in_flight(self) -> int: ...
-    @property
-    def unanswered_since(self) -> float | None: ...
-    @property
-    def list_changes(self) -> int: ...
-
-    async def call(self, method: str, params: bytes | Raw, *, seconds: float) -> Answer: ...
-    def notify(self, method: str, params: bytes | Raw) -> None: ...
-    async def check(self, *, seconds: float) -> None: ...
-    async def quiet(self) -> None: ...
-    async def stop(self, grace: float) -> None: ...
-    def kill(self, reason: str) -> None: ...
-
-
-class Launch(Protocol):
-    """Start a version and wait until it answers. Raises `Died` or `TimedOut` when it does not, leaving nothing."""
-
-    def __call__(self, spec: RunSpec, name: str, log: Log) -> Coroutine[Any, Any, Connection]: ...
-
-
-@dataclass(slots=True)
-class Instance:
-    key: str
-    spec: RunSpec
-    session: str
-    log: Log
-    state: State = "stopped"
-    reason: str = ""
-    connection: Connection | None = None
-    starting: asyncio.Task[Connection] | None = None
-    starts: int = 0
-    waiting: int = 0
-    last_used: float = 0.0
-    rest_until: float = 0.0
-    crashes: deque[float] = field(default_factory=deque)
-    is_being_checked: bool = False
-
-    @property
-    def is_live(self) -> bool:
-        return self.state in {"starting", "ready", "draining"}
-
-    @property
-    def is_idle(self) -> bool:
-        return self.state == "ready" and self.connection is not None and self.connection.in_flight == 0
-
-    @property
-    def server(self) -> str:
-        return f"{self.spec.tenant}/{self.spec.server}"
 
 
 class Instances:
@@ -126,9 +55,14 @@ class Instances:
         rules: Rules = RULES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._launch, self._memory, self._rules, self._clock = launch, memory, rules, clock
+        self._launch, self._rules, self._clock = launch, rules, clock
         self._start_slots = asyncio.Semaphore(starts or os.cpu_count() or 1)
         self._known: dict[str, Instance] = {}
+        self._spares = Spares()
+        self._room = Room(self._known, self._spares, memory, rules)
+        self._preparing: dict[str, asyncio.Task[None]] = {}
+        self._names = count(1)
+        self.server_logs = ServerLogs()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_closing = False
 
@@ -140,8 +74,8 @@ class Instances:
         key = instance_key(spec, session)
         instance = self._known.get(key)
         if instance is None:
-            instance = Instance(key, spec, session, Log(spec.secrets.values(), clock=self._clock))
-            self._known[key] = instance
+            log = self._log(key, spec)
+            instance = self._known[key] = Instance(key, instance_key(spec), spec, session, log)
         await self.connected(key)
         return instance
 
@@ -172,6 +106,8 @@ class Instances:
         instance = self._known.pop(key, None)
         if instance is None:
             return
+        if not self._has_siblings(instance):
+            await self._end_spare(instance.version)
         if instance.starting is not None:
             instance.starting.cancel()
             await asyncio.wait([instance.starting])
@@ -185,7 +121,12 @@ class Instances:
             raise Unknown("There is no instance by that name.") from None
 
     def infos(self, tenant: str = "") -> list[InstanceInfo]:
-        return [self._info(one) for one in self._known.values() if tenant in {"", one.spec.tenant}]
+        return [one.info(self._clock()) for one in self._known.values() if tenant in {"", one.spec.tenant}]
+
+    @property
+    def digests(self) -> set[str]:
+        """Of the versions that run, or wait to."""
+        return {one.spec.digest for one in self._known.values() if one.is_live} | self._spares.digests
 
     def logs(self, key: str, after: int) -> list[LogLine]:
         return self.find(key).log.after(after)
@@ -195,16 +136,23 @@ class Instances:
     def tend(self) -> None:
         """Evict what has been idle for too long and ask after what is silent. To be called every second or so."""
         now = self._clock()
-        for instance in list(self._known.values()):
+        # The latest used first, since only those may get a process that waits.
+        for instance in sorted(self._known.values(), key=lambda one: -one.last_used):
             if instance.is_idle and now - instance.last_used >= instance.spec.limits.idle:
                 self._retire(instance, "it was idle")
+                if not instance.session:
+                    self._begin_spare(instance)
             elif self._is_suspect(instance, now):
                 self._begin(self._check(instance))
+        for key in self._spares.useless(now - self._rules.spare_for):
+            self._drop_spare(key)
         self._forget_oldest()
 
     async def close(self, grace: float) -> None:
         """Start nothing any more, drain and stop everything, all at once."""
         self._is_closing = True
+        for task in self._spares.drop_all():
+            self._follow(task)
         await asyncio.gather(*(self.drain(key, grace) for key in list(self._known)))
         # Whoever watched a process has seen its end by now, and evictions are nearly done.
         if self._tasks:
@@ -238,6 +186,8 @@ class Instances:
         resting.sort(key=lambda one: one.last_used)
         for instance in resting[: max(0, len(resting) - KEPT_STOPPED)]:
             del self._known[instance.key]
+            if not self._has_siblings(instance):
+                self._drop_spare(instance.version)
 
     # ---- starting ----------------------------------------------------------------------------------------
 
@@ -248,6 +198,7 @@ class Instances:
             raise Broken(
                 f"The server has crashed {len(instance.crashes)} times in a short while and rests until a new version "
                 f"or a manual restart. The last time {instance.reason}.",
+                reason=instance.reason,
                 log=instance.log.tail(),
             )
         if instance.state == "draining":
@@ -257,6 +208,7 @@ class Instances:
             raise Unready(
                 f"The server has crashed and starts again in {rest:.1f} s: {instance.reason}.",
                 retry_after=rest,
+                reason=instance.reason,
                 log=instance.log.tail(),
             )
         if instance.waiting >= instance.spec.limits.queue + instance.spec.limits.in_flight:
@@ -285,10 +237,13 @@ class Instances:
 
     async def _start(self, instance: Instance) -> Connection:
         instance.starts += 1
-        name = f"{instance.key}-{instance.starts}"
         try:
             async with self._start_slots:
-                connection = await self._launch(instance.spec, name, instance.log)
+                connection = await (await self._prepared(instance)).open()
+        except (Missing, NoRoom) as refused:
+            # Nothing was started, so nothing has crashed and nothing has to rest.
+            instance.state, instance.reason = "stopped", refused.message.rstrip(".")
+            raise
         except Refused as refused:
             self._note_crash(instance, refused.data.get("reason") or refused.message.rstrip("."))
             raise
@@ -300,7 +255,29 @@ class Instances:
         instance.connection, instance.state = connection, "ready"
         instance.last_used = self._clock()
         self._begin(self._watch(instance, connection))
+        if instance.session:
+            self._begin_spare(instance)
         return connection
+
+    async def _prepared(self, instance: Instance) -> Prepared:
+        """The process in waiting, or a new one."""
+        spare = self._spares.take(instance.version)
+        if spare is None:
+            return await self._launch(instance.spec, self._name(instance), instance.log)
+        if spare.log is not instance.log:
+            spare.log.belong_to(instance.key)
+            instance.log = spare.log
+        return spare.process
+
+    def _name(self, instance: Instance) -> str:
+        """Of one of its processes."""
+        return f"{instance.key}-{next(self._names)}"
+
+    def _log(self, key: str, spec: RunSpec) -> Log:
+        def also(line: LogLine) -> None:
+            self.server_logs.keep(spec.tenant, spec.server, line)
+
+        return Log(spec.secrets.values(), instance=key, also=also, clock=self._clock)
 
     async def _watch(self, instance: Instance, connection: Connection) -> None:
         reason = await asyncio.shield(connection.gone)
@@ -322,40 +299,69 @@ class Instances:
         instance.state = "broken" if count >= self._rules.crashes else "crashed"
         instance.reason = reason
 
-    # ---- room --------------------------------------------------------------------------------------------
+    # ---- spares ------------------------------------------------------------------------------------------
+
+    def _begin_spare(self, instance: Instance) -> None:
+        """Unless one is on its way."""
+        if instance.version not in self._preparing and self._is_worth_a_spare(instance):
+            task = self._preparing[instance.version] = self._begin(self._prepare_spare(instance))
+            task.add_done_callback(lambda _: self._preparing.pop(instance.version))
+
+    async def _prepare_spare(self, instance: Instance) -> None:
+        """One for an instance that was evicted, or for the next session, if there is room without evicting another."""
+        # Who will have the next session, and so its log, is not known yet.
+        log = self._log("", instance.spec) if instance.session else instance.log
+        async with self._start_slots:
+            if not self._may_have_spare(instance):
+                return
+            process = await self._launch(instance.spec, self._name(instance), log)
+        if self._may_have_spare(instance):
+            self._spares.put(instance.version, Spare(instance.spec, process, log, instance.last_used))
+            if len(self._spares) > self._rules.spares:
+                self._drop_spare(self._spares.oldest())
+        else:  # called, stopped or forgotten meanwhile
+            await process.drop()
+
+    def _is_worth_a_spare(self, instance: Instance) -> bool:
+        """Only our own artifacts run nothing before they are asked."""
+        since = self._clock() - instance.last_used
+        return since < self._rules.spare_for and not instance.spec.artifact
+
+    def _may_have_spare(self, instance: Instance) -> bool:
+        return (
+            not self._is_closing
+            and instance.state == ("ready" if instance.session else "stopped")
+            and self._known.get(instance.key) is instance
+            and not self._spares.has(instance.version)
+            and self._spares.would_hold(instance.last_used, most=self._rules.spares)
+            and self._room.fits(instance)
+        )
+
+    def _has_siblings(self, instance: Instance) -> bool:
+        """Other sessions of its version."""
+        return any(one.version == instance.version for one in self._known.values())
+
+    async def _end_spare(self, version: str) -> None:
+        """Returns when there is none, nor will be."""
+        if (preparing := self._preparing.get(version)) is not None:
+            preparing.cancel()
+            await asyncio.wait([preparing])
+        if (dropping := self._drop_spare(version)) is not None:
+            await asyncio.wait([dropping])
+
+    def _drop_spare(self, key: str) -> asyncio.Task[None] | None:
+        task = self._spares.drop(key)
+        if task is not None:
+            self._follow(task)
+        return task
 
     def _make_room(self, new: Instance) -> None:
-        """Evict what is idle, the longest idle first, until the new one fits. Raises `NoRoom`."""
-        for limit, members in self._bounds(new):
-            while not limit(others := [one for one in members() if one is not new]):
-                idle = min(
-                    (one for one in others if one.is_idle), key=lambda one: one.last_used, default=None
-                )
-                if idle is None:
-                    raise NoRoom("All room for servers is taken, and none of them is idle.", retry_after=5.0)
-                self._retire(idle, "another server needed its room")
-
-    def _bounds(
-        self, new: Instance
-    ) -> list[tuple[Callable[[list[Instance]], bool], Callable[[], list[Instance]]]]:
-        def live() -> list[Instance]:
-            return [one for one in self._known.values() if one.is_live]
-
-        def of_tenant() -> list[Instance]:
-            return [one for one in live() if one.spec.tenant == new.spec.tenant]
-
-        def sessions() -> list[Instance]:
-            return [one for one in of_tenant() if new.session and one.session and one.server == new.server]
-
-        def fits(others: list[Instance]) -> bool:
-            taken = sum(one.spec.limits.memory for one in others) + new.spec.limits.memory
-            return taken * self._rules.share_of_limits <= self._memory
-
-        return [
-            (lambda others: len(others) < new.spec.limits.sessions, sessions),
-            (lambda others: len(others) < self._rules.per_tenant, of_tenant),
-            (fits, live),
-        ]
+        """Raises `NoRoom`."""
+        while (going := self._room.next_to_go(new)) is not None:
+            if isinstance(going, str):
+                self._drop_spare(going)
+            else:
+                self._retire(going, "another server needed its room")
 
     # ---- ending ------------------------------------------------------------------------------------------
 
@@ -371,9 +377,12 @@ class Instances:
 
     def _begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
+        self._follow(task)
+        return task
+
+    def _follow(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._finished)
-        return task
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         """Refusals are told to those who waited, if anybody still did; anything else is a bug."""
@@ -381,21 +390,3 @@ class Instances:
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, Refused):
             logger.error("A task of the runner failed.", exc_info=error)
-
-    def _info(self, instance: Instance) -> InstanceInfo:
-        connection = instance.connection
-        return InstanceInfo(
-            instance=instance.key,
-            tenant=instance.spec.tenant,
-            server=instance.spec.server,
-            digest=instance.spec.digest,
-            state=instance.state,
-            session=instance.session,
-            era=connection.era if connection else None,
-            in_flight=connection.in_flight if connection else 0,
-            starts=instance.starts,
-            crashes=len(instance.crashes),
-            silent_for=max(0.0, self._clock() - instance.last_used),
-            reason=instance.reason,
-            list_changes=connection.list_changes if connection else 0,
-        )

@@ -1,35 +1,97 @@
-"""The last lines an instance has written, bounded and with secrets taken out."""
+"""The last lines that servers have written, bounded and with secrets taken out."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from servers.runner.engine import KIB, LogLine
 
 KEPT_BYTES = 256 * KIB
+KEPT_SERVERS = 256
 LONGEST_LINE = 10_000
 LINES, WINDOW_SECONDS = 100, 10.0
 TAIL_LINES = 20
 # Shorter values would blacken ordinary words, and protect little.
 SHORTEST_SECRET = 4
 _MASK = "***"
+# What a line takes beside its text, roughly.
+_ROW_BYTES = 100
+
+
+class Ring:
+    """The last lines, numbered from `first`."""
+
+    def __init__(self, first: int = 1) -> None:
+        self._lines: deque[LogLine] = deque()
+        self._bytes = 0
+        self._next = first
+
+    def keep(self, source: str, text: str, instance: str = "") -> LogLine:
+        line = LogLine(number=self._next, at=time.time(), source=source, text=text, instance=instance)
+        self._lines.append(line)
+        self._next += 1
+        self._bytes += len(text) + _ROW_BYTES
+        while self._bytes > KEPT_BYTES:
+            self._bytes -= len(self._lines.popleft().text) + _ROW_BYTES
+        return line
+
+    def after(self, number: int) -> list[LogLine]:
+        return [line for line in self._lines if line.number > number]
+
+    def tail(self) -> list[str]:
+        """The last lines as text, for whoever is told of a death."""
+        return [line.text for line in list(self._lines)[-TAIL_LINES:]]
+
+
+@dataclass(slots=True)
+class ServerLogs:
+    """What each server has written, whichever of its processes did; the servers that wrote last are kept."""
+
+    _rings: OrderedDict[tuple[str, str], Ring] = field(default_factory=OrderedDict)
+
+    def keep(self, tenant: str, server: str, line: LogLine) -> None:
+        ring = self._rings.get((tenant, server))
+        if ring is None:
+            # Numbers go on growing when the runner was started again, so that whoever reads on misses nothing.
+            ring = self._rings[tenant, server] = Ring(int(time.time() * 1000))
+        self._rings.move_to_end((tenant, server))
+        ring.keep(line.source, line.text, line.instance)
+        if len(self._rings) > KEPT_SERVERS:
+            self._rings.popitem(last=False)
+
+    def after(self, tenant: str, server: str, number: int) -> list[LogLine]:
+        ring = self._rings.get((tenant, server))
+        return ring.after(number) if ring else []
 
 
 class Log:
-    """A ring of lines. A flood is counted instead of kept; so is what goes beyond the length of a line."""
+    """The lines of one instance. A flood is counted instead of kept; so is what goes beyond the length of a line.
 
-    def __init__(self, secrets: Iterable[str] = (), *, clock: Callable[[], float] = time.monotonic) -> None:
+    `also` is told each line that is kept, as it is kept.
+    """
+
+    def __init__(
+        self,
+        secrets: Iterable[str] = (),
+        *,
+        instance: str = "",
+        also: Callable[[LogLine], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._needles = _needles(secrets)
-        self._clock = clock
-        self._lines: deque[LogLine] = deque()
-        self._bytes = 0
-        self._number = 0
+        self._instance, self._also, self._clock = instance, also, clock
+        self._ring = Ring()
         self._window_began = clock()
         self._in_window = 0
         self._dropped = 0
+
+    def belong_to(self, instance: str) -> None:
+        """Its lines are those of this instance from now on."""
+        self._instance = instance
 
     def allowance(self) -> int:
         """How many lines are taken now. Asking first spares the work on lines that would be dropped."""
@@ -55,11 +117,10 @@ class Log:
         self._keep("runner", text)
 
     def after(self, number: int) -> list[LogLine]:
-        return [line for line in self._lines if line.number > number]
+        return self._ring.after(number)
 
     def tail(self) -> list[str]:
-        """The last lines as text, for whoever is told of a death."""
-        return [line.text for line in list(self._lines)[-TAIL_LINES:]]
+        return self._ring.tail()
 
     def masked(self, text: str) -> str:
         for needle in self._needles:
@@ -77,11 +138,7 @@ class Log:
         # Masked before it is cut, so that no half of a secret is left at the end.
         text = self.masked(text)
         text = text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]} …"
-        self._number += 1
-        self._lines.append(LogLine(number=self._number, at=time.time(), source=source, text=text))
-        self._bytes += len(text)
-        while self._bytes > KEPT_BYTES:
-            self._bytes -= len(self._lines.popleft().text)
+        self._also(self._ring.keep(source, text, self._instance))
 
 
 def _needles(secrets: Iterable[str]) -> tuple[str, ...]:

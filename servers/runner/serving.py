@@ -3,9 +3,12 @@
     POST   /instances/<key>/mcp                one message in, one JSON answer out
     POST   /instances/<key>/drain, …/stop      {"deadline": seconds} for drain
     GET    /instances/<key>/logs?after=N       lines with a larger number
+    GET    /servers/<tenant>/<server>/logs?after=N  those of all its instances
+    POST   /keep                               {"digests": […]} → what was removed of the rest
     GET    /instances?tenant=                  all of them
     GET    /capabilities                       what this machine enforces
     POST   /ensure                             {"spec": …, "session": …} → Endpoint
+    POST   /build                              a line of JSON and the upload → its steps (`servers.runner.streaming`)
 
 How a child's stream becomes HTTP:
 
@@ -36,11 +39,13 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, Raw, UnsetType
 
+from servers.runner import streaming
+from servers.runner.connections import Connection
 from servers.runner.engine import KIB, MIB, RunSpec
 from servers.runner.errors import Malformed, Refused, TooLarge, Unauthorized
 from servers.runner.hosted import HostedEngine
-from servers.runner.instances import Connection
 from servers.runner.relay import Answer
+from servers.runner.turns import Turns
 
 # The largest message any limit allows, and room for what surrounds it.
 BODY_BYTES = 16 * MIB + 64 * KIB
@@ -76,10 +81,15 @@ class _Drain(msgspec.Struct, forbid_unknown_fields=True):
     deadline: float | None = None
 
 
+class _Keep(msgspec.Struct, forbid_unknown_fields=True):
+    digests: list[str]
+
+
 _message = msgspec.json.Decoder(_Message)
 _error = msgspec.json.Decoder(_Error)
 _ensure = msgspec.json.Decoder(_Ensure)
 _drain = msgspec.json.Decoder(_Drain)
+_keep = msgspec.json.Decoder(_Keep)
 
 
 def application(engine: HostedEngine, bearer: str) -> web.Application:
@@ -89,9 +99,12 @@ def application(engine: HostedEngine, bearer: str) -> web.Application:
     app.router.add_post("/instances/{key}/drain", face.drain)
     app.router.add_post("/instances/{key}/stop", face.stop)
     app.router.add_get("/instances/{key}/logs", face.logs)
+    app.router.add_get("/servers/{tenant}/{server}/logs", face.server_logs)
+    app.router.add_post("/keep", face.keep)
     app.router.add_get("/instances", face.instances)
     app.router.add_get("/capabilities", face.capabilities)
     app.router.add_post("/ensure", face.ensure)
+    app.router.add_post("/build", face.build)
     return app
 
 
@@ -154,6 +167,7 @@ def _border(bearer: str) -> Any:
 class _Face:
     def __init__(self, engine: HostedEngine) -> None:
         self._engine = engine
+        self._turns = Turns()
 
     async def mcp(self, request: web.Request) -> web.StreamResponse:
         key = request.match_info["key"]
@@ -173,6 +187,9 @@ class _Face:
         asked = _decoded(_ensure, await request.read())
         return _json(await self._engine.ensure(asked.spec, asked.session))
 
+    async def build(self, request: web.Request) -> web.StreamResponse:
+        return await streaming.build(request, self._engine, self._turns)
+
     async def drain(self, request: web.Request) -> web.StreamResponse:
         asked = _decoded(_drain, await request.read() or b"{}")
         deadline = None if asked.deadline is None else min(max(asked.deadline, 0.0), LONGEST_DRAIN)
@@ -185,16 +202,27 @@ class _Face:
         return _json({})
 
     async def logs(self, request: web.Request) -> web.StreamResponse:
-        after = request.query.get("after", "0")
-        if not after.isdecimal():
-            raise Malformed("`after` is the number of a line.")
-        return _json(await self._engine.logs(request.match_info["key"], int(after)))
+        return _json(await self._engine.logs(request.match_info["key"], _number_after(request)))
+
+    async def server_logs(self, request: web.Request) -> web.StreamResponse:
+        tenant, server = request.match_info["tenant"], request.match_info["server"]
+        return _json(await self._engine.server_logs(tenant, server, _number_after(request)))
+
+    async def keep(self, request: web.Request) -> web.StreamResponse:
+        return _json(await self._engine.keep(_decoded(_keep, await request.read()).digests))
 
     async def instances(self, request: web.Request) -> web.StreamResponse:
         return _json(await self._engine.instances(request.query.get("tenant", "")))
 
     async def capabilities(self, _: web.Request) -> web.StreamResponse:
         return _json(await self._engine.probe())
+
+
+def _number_after(request: web.Request) -> int:
+    after = request.query.get("after", "0")
+    if not (after.isascii() and after.isdecimal() and len(after) < 20):
+        raise Malformed("`after` is the number of a line.")
+    return int(after)
 
 
 def _told_here(connection: Connection, message: _Message) -> web.Response | None:
@@ -244,13 +272,12 @@ def _json(value: Any) -> web.Response:
 
 
 def _refused(refused: Refused) -> web.Response:
-    body = {"error": {"code": refused.code, "message": refused.message, "data": refused.data}}
     headers = {}
     if (after := refused.data.get("retry_after")) is not None:
         headers["Retry-After"] = str(max(1, round(after)))
     return web.Response(
         status=refused.status,
-        body=msgspec.json.encode(body),
+        body=msgspec.json.encode({"error": refused.written}),
         content_type="application/json",
         headers=headers,
     )

@@ -7,21 +7,27 @@ import contextlib
 import fcntl
 import logging
 import os
+import resource
 import secrets
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from servers.runner.building.interpreters import is_open_to_all
 from servers.runner.client import TOKEN
+from servers.runner.egress import Permits, nowhere
 from servers.runner.engine import MIB, Capabilities
-from servers.runner.local import LocalEngine, Settings
+from servers.runner.local import LocalEngine, Settings, name_of
 from servers.runner.sandbox import leftovers
 from servers.runner.serving import listening
 
 TEND_SECONDS = 1.0
+# Where artifacts are when the runner's own folder is one that only its user may enter, such as a checkout of root's.
+STORES = Path("/var/lib/mooring")
 # Linux's bound on the path of a unix socket, less the longest name in the folder.
 LONGEST_FOLDER = 107 - len("/runner.token")
+LONGEST_STORE = 107 - len("/doors/tmp12345678/s")
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +38,16 @@ class CannotRun(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`memory` in bytes for all servers together, 0 for half of the machine's; `group` may use the socket."""
+    """`memory` in bytes for all servers together, 0 for half of the machine's; `group` may use the socket.
+
+    `store` holds artifacts, None for the usual place; `python` is the interpreter for uploads, empty for the newest;
+    `permits` is the installation's rule about addresses that servers may reach.
+    """
 
     folder: Path
+    store: Path | None = None
+    python: str = ""
+    permits: Permits = nowhere
     memory: int = 0
     group: int | None = None
     drain: float = 20.0
@@ -44,9 +57,13 @@ class Options:
 async def serve(options: Options, *, ready: Callable[[Capabilities], None] = lambda _: None) -> None:
     """Serve until SIGTERM or SIGINT. Raises `CannotRun` when another runner has the folder."""
     stopping = _stopping()
-    with _folder(options) as token:
+    _raise_limits()
+    with _folder(options) as token, _store(options) as store:
         settings = Settings(
             folder=options.folder,
+            store=store,
+            python=options.python,
+            permits=options.permits,
             memory=options.memory or _half_of_memory(),
             bearer=token,
             allows_unsafe=options.allows_unsafe,
@@ -61,6 +78,47 @@ async def serve(options: Options, *, ready: Callable[[Capabilities], None] = lam
         finally:
             await engine.close(options.drain)
             watcher.communicate()
+
+
+def usual_store(folder: Path) -> Path:
+    """Below `folder` if the users of servers can get there, else where they can."""
+    if os.geteuid() != 0 or is_open_to_all(folder, to_list=False):
+        return folder / "store"
+    return STORES / name_of(folder).removeprefix("mooring-")
+
+
+@contextlib.contextmanager
+def _store(options: Options) -> Iterator[Path]:
+    """Ours alone while it lasts, since what is unfinished in it is removed at the start."""
+    store = _made(options.store or usual_store(options.folder))
+    lock = os.open(store / "store.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _take(lock, store)
+        yield store
+    finally:
+        os.close(lock)
+
+
+def _raise_limits() -> None:
+    """Three pipes for each server, and a socket for each connection it makes, are more than the usual 1024 files."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _made(store: Path) -> Path:
+    """To be passed through by every user, and listed by none. Raises `CannotRun`."""
+    try:
+        for folder in (*reversed(store.parents), store):
+            if not folder.exists():
+                folder.mkdir()
+                folder.chmod(0o711)
+    except OSError as error:
+        raise CannotRun(
+            f"{store} cannot be made: {error.strerror}. Choose another with MOORING_RUNNER_STORE."
+        ) from None
+    if len(os.fsencode(store)) > LONGEST_STORE:
+        raise CannotRun(f"The path of {store} is too long for sockets: {LONGEST_STORE} bytes at most.")
+    return store
 
 
 async def _serve(
@@ -94,7 +152,8 @@ def _folder(options: Options) -> Iterator[str]:
     folder = options.folder
     if len(os.fsencode(folder)) > LONGEST_FOLDER:
         raise CannotRun(f"The path of {folder} is too long for a socket: {LONGEST_FOLDER} bytes at most.")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+    # Passed through on the way to the store by those who know its name; its own files are shut.
+    folder.mkdir(parents=True, exist_ok=True, mode=0o751)
     lock = os.open(folder / "runner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _take(lock, folder)

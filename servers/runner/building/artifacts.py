@@ -10,11 +10,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +26,11 @@ import msgspec
 from servers.runner.building import trees
 from servers.runner.building.declarations import Declared
 from servers.runner.building.environments import Environment, Lock
-from servers.runner.building.failures import Tampered
 from servers.runner.building.inside import archives
 from servers.runner.building.interpreters import Interpreter
 from servers.runner.building.tools import Tools
 from servers.runner.engine import Mode
+from servers.runner.errors import Missing, Tampered
 from servers.runner.sandbox.launcher import VENV
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -99,7 +101,7 @@ class Artifacts:
         return await asyncio.to_thread(self._pack, files, declared, lock, environment, interpreter, tools)
 
     async def open(self, digest: str) -> Artifact:
-        """The artifact, if it is still what was built: to be called before every start. Raises `Tampered`.
+        """The artifact, if it is still what was built: to be called before every start. Raises `Missing`, `Tampered`.
 
         Everything is read the first time; after that only what tells that nothing was written since.
         """
@@ -107,9 +109,29 @@ class Artifacts:
 
     async def remove(self, digest: str) -> None:
         """Do nothing if there is none."""
-        self._checked.pop(digest, None)
         if _DIGEST.fullmatch(digest):
-            await asyncio.to_thread(shutil.rmtree, self.folder / digest, ignore_errors=True)
+            await asyncio.to_thread(self.discard, digest)
+
+    def digests(self) -> list[str]:
+        """Of all that are here, checked or not."""
+        return [path.name for path in self.folder.iterdir() if _DIGEST.fullmatch(path.name)]
+
+    def age(self, digest: str) -> float:
+        """Seconds since it was made."""
+        return time.time() - (self.folder / digest).stat().st_mtime
+
+    def environments(self) -> set[str]:
+        """The keys of the environments that artifacts have."""
+        found = set()
+        for digest in self.digests():
+            with contextlib.suppress(OSError, ValueError):  # one that cannot be read cannot be opened either
+                raw = (self.folder / digest / "manifest.json").read_bytes()
+                found.add(msgspec.json.decode(raw, type=Manifest).environment)
+        return found
+
+    def discard(self, digest: str) -> None:
+        self._checked.pop(digest, None)
+        shutil.rmtree(self.folder / digest, ignore_errors=True)
 
     def _pack(
         self,
@@ -162,9 +184,10 @@ class Artifacts:
         return artifact
 
     def _open(self, digest: str) -> Artifact:
-        if not _DIGEST.fullmatch(digest):
-            raise Tampered("There is no artifact by that name.")
         folder = self.folder / digest
+        if not _DIGEST.fullmatch(digest) or not folder.is_dir():
+            self._checked.pop(digest, None)
+            raise Missing(f"The artifact {digest[:12]} is not on this machine. Build it again.")
         try:
             signature = trees.signature(folder)
             known = self._checked.get(digest)

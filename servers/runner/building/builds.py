@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import io
 import os
+import shutil
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,9 +22,9 @@ from servers.runner.building import imports, interpreters, tools
 from servers.runner.building import index as indexes
 from servers.runner.building.artifacts import Artifact, Artifacts
 from servers.runner.building.declarations import Declared, declared, names_of
+from servers.runner.building.doors import Doors
 from servers.runner.building.dry_run import Offer, offered
 from servers.runner.building.environments import Environment, Environments, Lock
-from servers.runner.building.failures import BuildFailed, Unbuildable
 from servers.runner.building.imports import Survey, Use, Uses
 from servers.runner.building.index import NOWHERE, Reach
 from servers.runner.building.inside import parcels
@@ -28,9 +32,10 @@ from servers.runner.building.inside.bounds import MIB, PACKED, UPLOAD, Refusal
 from servers.runner.building.interpreters import Interpreter
 from servers.runner.building.progress import Event, Reporter
 from servers.runner.building.rooms import Ended, Rooms
+from servers.runner.building.shelf import Shelf
 from servers.runner.building.tools import PROGRAMS, Tools
-from servers.runner.engine import Limits, RunSpec
-from servers.runner.errors import Refused
+from servers.runner.engine import BuildResult, Limits, RunSpec
+from servers.runner.errors import BuildFailed, Refused, Unbuildable
 from servers.runner.sandbox.cgroups import Limiter
 from servers.runner.sandbox.launcher import runtime_trees
 from servers.runner.sandbox.users import Users
@@ -38,16 +43,18 @@ from servers.runner.sandbox.users import Users
 _PARCEL_BYTES = UPLOAD.total + 16 * MIB
 _SURVEY_BYTES = 32 * MIB
 READ_SECONDS = 30.0
+UNWANTED_SECONDS = 14 * 86_400.0
+LEAST_FREE = 1024 * MIB
 REACH_SECONDS, _MOST_REACHES = 300.0, 100
-_FOLDERS = ("artifacts", "environments", "incoming", "tools")
+_FOLDERS = ("artifacts", "doors", "environments", "incoming", "records", "tools")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """What was uploaded: the bytes, what the file was called, and when, which decides what versions are taken.
 
-    `variables` and `secrets` are what the server sees when it is tried, within `limits`; the build itself sees none of
-    them.
+    `variables` and `secrets` are what the server sees when it is tried, within `limits`, and `hosts` what it can reach;
+    the build itself sees none of them.
     """
 
     data: bytes
@@ -55,6 +62,7 @@ class Source:
     when: datetime
     variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
+    hosts: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
 
@@ -64,12 +72,35 @@ class Built:
     offer: Offer
     packages: tuple[str, ...]
 
+    @property
+    def result(self) -> BuildResult:
+        """As it is told to other processes."""
+        artifact, offer = self.artifact, self.offer
+        return BuildResult(
+            digest=artifact.digest,
+            size=artifact.size,
+            python=artifact.manifest.python,
+            packages=self.packages,
+            target=artifact.manifest.target,
+            mode=artifact.manifest.mode,
+            era=offer.era,
+            name=offer.name,
+            title=offer.title,
+            version=offer.version,
+            instructions=offer.instructions,
+            tools=offer.tools,
+            resources=offer.resources,
+            resource_templates=offer.templates,
+            prompts=offer.prompts,
+        )
+
 
 class Builder:
     """Builds below `folder`, which every user of the machine must be able to reach and only we can write to.
 
-    `python` is the interpreter the operator has chosen, empty for the newest that can be used. `environ` is where the
-    configuration of uv and pip is looked for, None for our own environment.
+    `doors` are the ways out of what is tried. `python` is the interpreter the operator has chosen, empty for the newest
+    that can be used. `environ` is where the configuration of uv and pip is looked for, None for our own environment.
+    Nothing is built where less than `least_free` bytes are left.
     """
 
     def __init__(
@@ -78,19 +109,75 @@ class Builder:
         limiter: Limiter,
         users: Users,
         *,
+        doors: Doors | None = None,
         python: str = "",
         environ: Mapping[str, str] | None = None,
+        least_free: int = LEAST_FREE,
     ) -> None:
         self._folder, self._limiter, self._python, self._environ = folder, limiter, python, environ
+        self._least_free = least_free
         self._rooms = Rooms(limiter, users)
+        self._doors = doors or Doors(folder / "doors")
         for name in _FOLDERS:
             path = folder / name
             path.mkdir(parents=True, exist_ok=True)
             # To be passed through by those who know a name, and not to be listed.
             os.chmod(path, 0o711)
         self.artifacts = Artifacts(folder / "artifacts", folder / "incoming")
+        self.shelf = Shelf(folder / "records")
         self._environments: Environments | None = None
         self._reaches: dict[frozenset[str], tuple[float, Reach]] = {}
+        self._trying: Counter[str] = Counter()
+
+    def clear(self) -> None:
+        """Remove what a runner that was killed has left: to be called before anything is built or run."""
+        self._doors.clear()
+        for path in (self._folder / "incoming").iterdir():
+            shutil.rmtree(path)
+
+    async def missing(self) -> list[str]:
+        """Why uploads cannot be built here, in sentences; empty where they can."""
+        found = [self._shut()] if self._shut() else []
+        try:
+            await self._interpreters()
+        except BuildFailed as failed:
+            found.append(failed.message)
+        return found
+
+    async def _interpreters(self) -> list[Interpreter]:
+        """Newest first, and at least one. Raises `BuildFailed`."""
+        every = await interpreters.usable(self._python)
+        if not every:
+            raise BuildFailed(interpreters.none_usable(self._python))
+        return every
+
+    def _shut(self) -> str:
+        """Sandboxes run as other users, who have to read what is here."""
+        if os.geteuid() != 0 or interpreters.is_open_to_all(self._folder.resolve(), to_list=False):
+            return ""
+        return f"Other users cannot enter {self._folder}. Choose a folder that everybody may enter."
+
+    async def tidy(self, keep: Collection[str], *, unwanted: float = UNWANTED_SECONDS) -> list[str]:
+        """Remove artifacts that nobody has started for `unwanted` seconds, but for those to keep, and what only they
+        needed. Gives their digests.
+        """
+        environments = None
+        with contextlib.suppress(BuildFailed):  # where nothing can be built, no environment grows old
+            environments = self.environments
+        return await asyncio.to_thread(self._tidied, {*keep, *self._trying}, unwanted, environments)
+
+    def _tidied(self, keep: Collection[str], unwanted: float, environments: Environments | None) -> list[str]:
+        removed = [
+            digest
+            for digest in self.artifacts.digests()
+            if digest not in keep and min(self.shelf.idle(digest), self.artifacts.age(digest)) > unwanted
+        ]
+        for digest in removed:
+            self.artifacts.discard(digest)
+            self.shelf.remove(digest)
+        if environments is not None:
+            environments.tidy(self.artifacts.environments(), unwanted)
+        return removed
 
     @property
     def tools(self) -> Tools:
@@ -108,7 +195,11 @@ class Builder:
             raise
 
     async def _build(self, source: Source, report: Reporter) -> Built:
-        every = await interpreters.usable(self._python)
+        if shutil.disk_usage(self._folder).free < self._least_free:
+            raise BuildFailed(
+                f"Less than {self._least_free // MIB} MiB are free below {self._folder}. Make room there."
+            )
+        every = await self._interpreters()
         first = interpreters.chosen(every, SpecifierSet())
         report.begin("read")
         files = await self._read(source, first)
@@ -116,15 +207,17 @@ class Builder:
         survey = await self._survey(files, first)
         stated = declared(files, survey)
         interpreter = interpreters.chosen(every, stated.python)
-        uses = _uses(stated, survey)
-        requirements = _complete(stated, uses)
+        uses = uses_of(stated, survey)
+        requirements = complete(stated, uses)
         report.line(f"Python {interpreter.version} at {interpreter.path} serves {stated.entry}.")
         lock, environment = await self._environment(requirements, interpreter, source.when, report)
         report.begin("pack")
         _check_imports(uses, environment, interpreter, requirements, stated)
         artifact = await self.artifacts.pack(files, stated, lock, environment, interpreter, self.tools)
         report.begin("try", "Starting it once to see what it offers.")
-        offer = await self._tried(artifact, lock, source, report)
+        async with self._kept_if_it_works(artifact.digest):
+            offer = await self._tried(artifact, lock, source, report)
+            self.shelf.put(artifact.digest, offer.era)
         report.begin("done", f"It offers {len(offer.tools)} tools, {len(offer.prompts)} prompts.")
         return Built(artifact, offer, lock.packages)
 
@@ -132,10 +225,8 @@ class Builder:
     def environments(self) -> Environments:
         """Raises `BuildFailed` where this machine is not ready for builds."""
         if self._environments is None:
-            if os.geteuid() == 0 and not interpreters.is_open_to_all(self._folder.resolve(), to_list=False):
-                raise BuildFailed(
-                    f"Other users cannot enter {self._folder}. Choose a folder that everybody may enter."
-                )
+            if shut := self._shut():
+                raise BuildFailed(shut)
             ready = tools.prepared(self._folder / "tools")
             folder, incoming = self._folder / "environments", self._folder / "incoming"
             self._environments = Environments(folder, incoming, self._rooms, ready)
@@ -208,6 +299,20 @@ class Builder:
 
     # ---- the dry run -----------------------------------------------------------------------------------------
 
+    @asynccontextmanager
+    async def _kept_if_it_works(self, digest: str) -> AsyncIterator[None]:
+        """An artifact that has never worked is removed with the last of those who try it."""
+        self._trying[digest] += 1
+        self.shelf.wanted(digest)
+        try:
+            yield
+        finally:
+            self._trying[digest] -= 1
+            if not self._trying[digest]:
+                del self._trying[digest]
+                if not self.shelf.has(digest):
+                    await self.artifacts.remove(digest)
+
     async def _tried(self, artifact: Artifact, lock: Lock, source: Source, report: Reporter) -> Offer:
         spec = RunSpec(
             tenant="-build",
@@ -220,13 +325,17 @@ class Builder:
             era="handshake" if any(each.startswith("mcp==1.") for each in lock.packages) else "probe",
             variables=dict(source.variables),
             secrets=dict(source.secrets),
+            hosts=source.hosts,
             limits=source.limits,
         )
-        async with self._rooms.user() as user:
-            return await offered(spec, self._limiter, user=user, heard=report.line)
+        async with (
+            self._rooms.user() as user,
+            self._doors.opened(source.hosts, user=user, tell=report.line) as others,
+        ):
+            return await offered(spec, self._limiter, user=user, heard=report.line, others=others)
 
 
-def _uses(stated: Declared, survey: Survey) -> list[Use]:
+def uses_of(stated: Declared, survey: Survey) -> list[Use]:
     """What the program imports from elsewhere. Raises `Unbuildable`."""
     if not stated.entry.file:
         return []
@@ -234,7 +343,7 @@ def _uses(stated: Declared, survey: Survey) -> list[Use]:
     return Uses(survey, stated.entry.file).found
 
 
-def _complete(stated: Declared, uses: list[Use]) -> tuple[str, ...]:
+def complete(stated: Declared, uses: list[Use]) -> tuple[str, ...]:
     """What was declared, and the SDK the imports ask for. Raises `Unbuildable` when they ask for more than that."""
     sdk = "" if stated.names & set(imports.SDKS) else imports.inferred_sdk(uses)
     requirements = tuple(sorted({*stated.requirements, *filter(None, [sdk])}))

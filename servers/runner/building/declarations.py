@@ -17,9 +17,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
-from servers.runner.building.failures import Unbuildable
 from servers.runner.building.imports import Survey, entry_file
 from servers.runner.building.inside.names import shown
+from servers.runner.errors import Unbuildable
 
 MOST_PACKAGES = 100
 _LONGEST_DOCUMENT = 256 * 1024

@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import os
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 from msgspec import Raw
@@ -15,14 +14,14 @@ from msgspec import Raw
 from servers.protocol import modern
 from servers.protocol.revisions import MODERN
 from servers.runner import eras
-from servers.runner.building.failures import BuildFailed, Unbuildable
 from servers.runner.building.inside.bootstrap import MARK
-from servers.runner.engine import MIB, Era, RunSpec
-from servers.runner.errors import Refused, TimedOut
+from servers.runner.engine import MIB, Era, Item, RunSpec
+from servers.runner.errors import BuildFailed, Refused, TimedOut, Unbuildable
 from servers.runner.logs import Log
 from servers.runner.relay import Relay
 from servers.runner.sandbox import launcher, process, seccomp
 from servers.runner.sandbox.cgroups import Limiter
+from servers.runner.sandbox.launcher import Tree
 from servers.runner.sandbox.process import Sandbox
 
 PAGE_SECONDS = 10.0
@@ -36,14 +35,13 @@ META = {
     f"{modern.PREFIX}clientCapabilities": {},
 }
 
-Item = dict[str, Any]
-
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """What a server says of itself and offers; items are as it has sent them."""
 
     era: Era
     name: str = ""
+    title: str = ""
     version: str = ""
     instructions: str = ""
     tools: tuple[Item, ...] = ()
@@ -52,7 +50,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     prompts: tuple[Item, ...] = ()
 
 
-class _Whole(Log):
+class Whole(Log):
     """A log that holds back nothing, within its size: what a program says last is what matters here."""
 
     def allowance(self) -> int:
@@ -89,29 +87,39 @@ _LISTS = (
 
 
 async def offered(
-    spec: RunSpec, limiter: Limiter, *, user: int | None, heard: Callable[[str], None]
+    spec: RunSpec,
+    limiter: Limiter,
+    *,
+    user: int | None,
+    heard: Callable[[str], None],
+    others: Sequence[Tree] = (),
 ) -> Offer:
-    """Start it in a sandbox, ask, and end it. Raises `Unbuildable`, with the reason the program gives."""
-    log = _Whole(spec.secrets.values())
+    """Start it in a sandbox with `others` mounted too, ask, and end it.
+
+    Raises `Unbuildable`, with the reason the program gives.
+    """
+    log = Whole(spec.secrets.values())
     try:
         async with (
             asyncio.timeout(spec.limits.start + PAGE_SECONDS),
-            _started(spec, limiter, user, log) as relay,
+            _started(spec, limiter, user, log, others) as relay,
         ):
             opened = await eras.open_up(relay, spec.era, seconds=spec.limits.start)
-            return await _asked(relay, opened)
+            return await asked(relay, opened)
     except (Refused, eras.Unintelligible, msgspec.DecodeError, TimeoutError) as error:
         if isinstance(error, BuildFailed | Unbuildable):
             raise
-        raise _failure(error, spec, log) from None
+        raise failure(error, spec, log) from None
     finally:
         for line in log.after(0):
             heard(line.text)
 
 
 @contextlib.asynccontextmanager
-async def _started(spec: RunSpec, limiter: Limiter, user: int | None, log: _Whole) -> AsyncIterator[Relay]:
-    sandbox = await _sandbox(spec, limiter, user)
+async def _started(
+    spec: RunSpec, limiter: Limiter, user: int | None, log: Whole, others: Sequence[Tree]
+) -> AsyncIterator[Relay]:
+    sandbox = await _sandbox(spec, limiter, user, others)
     relay = Relay(sandbox.process, spec.limits, log, sandbox.kill, explain=sandbox.explain)
     try:
         yield relay
@@ -120,17 +128,17 @@ async def _started(spec: RunSpec, limiter: Limiter, user: int | None, log: _Whol
         await sandbox.remove()
 
 
-async def _sandbox(spec: RunSpec, limiter: Limiter, user: int | None) -> Sandbox:
+async def _sandbox(spec: RunSpec, limiter: Limiter, user: int | None, others: Sequence[Tree]) -> Sandbox:
     try:
         name = f"try-{os.getpid()}-{next(_numbers)}"
         return await process.start(
-            launcher.plan_for(spec, spec.runtime), name=name, limiter=limiter, user=user
+            launcher.plan_for(spec, spec.runtime, others), name=name, limiter=limiter, user=user
         )
     except (launcher.Unprepared, seccomp.Unsupported) as error:
         raise BuildFailed(str(error)) from None
 
 
-async def _asked(relay: Relay, opened: eras.Opened) -> Offer:
+async def asked(relay: Relay, opened: eras.Opened) -> Offer:
     said = msgspec.json.decode(opened.greeting, type=_Said)
     found: dict[str, tuple[Item, ...]] = {}
     left = MOST_BYTES
@@ -142,6 +150,7 @@ async def _asked(relay: Relay, opened: eras.Opened) -> Offer:
     return Offer(
         era=opened.era,
         name=str(about.get("name", ""))[:200],
+        title=str(about.get("title") or "")[:200],
         version=str(about.get("version", ""))[:200],
         instructions=(said.instructions or "")[:100_000],
         tools=found.get("tools", ()),
@@ -177,7 +186,7 @@ async def _all(relay: Relay, era: Era, method: str, name: str, left: int) -> tup
     raise Unbuildable(f"The server's answer to {method} has no end: {MOST_PAGES} pages were read.")
 
 
-def _failure(error: Exception, spec: RunSpec, log: _Whole) -> Unbuildable:
+def failure(error: Exception, spec: RunSpec, log: Whole) -> Unbuildable:
     tail = log.tail()
     said = [line.removeprefix(MARK) for line in tail if line.startswith(MARK)]
     if said:

@@ -14,8 +14,9 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,6 @@ from typing import IO
 
 from servers.runner.building import trees
 from servers.runner.building.declarations import MOST_PACKAGES
-from servers.runner.building.failures import Tampered, Unbuildable
 from servers.runner.building.index import Reach
 from servers.runner.building.inside import forwarding, parcels
 from servers.runner.building.inside.bounds import ENVIRONMENT, MIB, Refusal
@@ -33,6 +33,7 @@ from servers.runner.building.progress import Reporter
 from servers.runner.building.rooms import Ended, Rooms
 from servers.runner.building.tools import PROGRAMS, UV, Tools
 from servers.runner.egress import Caps, Proxy
+from servers.runner.errors import Tampered, Unbuildable
 from servers.runner.sandbox.launcher import Tree, runtime_trees
 
 # A lock names the hashes of every file of a version, for all platforms.
@@ -161,12 +162,22 @@ class Environments:
                 return known
             return await self._made(key, lock, interpreter, reach, report)
 
+    def tidy(self, needed: Collection[str], unwanted: float) -> None:
+        """Remove those that no artifact has and no build has asked for since `unwanted` seconds, and old tools."""
+        for path in self.folder.iterdir():
+            if path.name not in needed and time.time() - path.stat().st_mtime > unwanted:
+                shutil.rmtree(path, ignore_errors=True)
+        for path in self.tools.folder.parent.iterdir():
+            if path != self.tools.folder:
+                shutil.rmtree(path, ignore_errors=True)
+
     def _known(self, key: str) -> Environment | None:
         """None if there is none, or if it is not what it was."""
         folder = self.folder / key
         try:
             tree = json.loads((folder / "tree.json").read_text())["tree"]
             if trees.digest(folder / "venv") == tree:
+                os.utime(folder)
                 return Environment(key, folder, tree)
         except (OSError, ValueError, KeyError, TypeError, Tampered):
             pass  # made anew

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from servers.runner.building.failures import Unbuildable
 from servers.runner.building.inside.names import shown
+from servers.runner.errors import Unbuildable
 
 SDKS = ("mcp", "fastmcp")
 # Tried in this order where several files could be meant.

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
-from servers.runner.building.failures import BuildFailed
 from servers.runner.egress import Allowed
+from servers.runner.errors import BuildFailed
 from servers.runner.sandbox.launcher import Tree
 
 SECONDS = 15.0

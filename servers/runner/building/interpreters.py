@@ -17,7 +17,7 @@ from pathlib import Path
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from servers.runner.building.failures import BuildFailed, Unbuildable
+from servers.runner.errors import Unbuildable
 
 OLDEST = Version("3.11")
 SECONDS = 10.0
@@ -52,18 +52,26 @@ async def usable(given: str = "") -> list[Interpreter]:
 
 
 def chosen(interpreters: Iterable[Interpreter], wanted: SpecifierSet) -> Interpreter:
-    """The newest that the upload accepts. Raises `Unbuildable`, or `BuildFailed` if the machine has none."""
+    """The newest that the upload accepts. Raises `Unbuildable`."""
     every = list(interpreters)
     for interpreter in every:
         if wanted.contains(interpreter.version):
             return interpreter
-    if not every:
-        raise BuildFailed(
-            f"This machine has no Python {OLDEST} or newer that every user may read. Install one under /usr or "
-            "/usr/local."
-        )
     versions = ", ".join(each.version for each in every)
     raise Unbuildable(f"The upload asks for Python {wanted}; this installation has {versions}.")
+
+
+def none_usable(given: str = "") -> str:
+    """Why uploads cannot run here, in a sentence that says what to do."""
+    if given:
+        return (
+            f"{given} cannot run uploads. It has to be Python {OLDEST} or newer, in a folder that every user of this "
+            "machine may enter."
+        )
+    return (
+        f"This machine has no Python {OLDEST} or newer that every user may read: one below /root is not. Install one "
+        "under /usr or /usr/local."
+    )
 
 
 def is_open_to_all(path: Path, *, to_list: bool = True) -> bool:

@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
-from servers.runner.building.failures import BuildFailed, Unbuildable
 from servers.runner.engine import GIB, MIB, Limits
+from servers.runner.errors import BuildFailed, Unbuildable
 from servers.runner.sandbox import launcher, process, seccomp
 from servers.runner.sandbox.cgroups import Limiter
 from servers.runner.sandbox.launcher import Plan, Tree

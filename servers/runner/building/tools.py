@@ -9,8 +9,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from servers.runner.building.failures import BuildFailed
 from servers.runner.building.inside import programs
+from servers.runner.errors import BuildFailed
 from servers.runner.sandbox.launcher import Tree
 
 INSIDE = "/tools"

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from servers.runner.building.failures import Tampered
+from servers.runner.errors import Tampered
 
 
 def digest(folder: Path, *, without: str = "") -> str:
@@ -29,9 +29,9 @@ def signature(folder: Path) -> str:
     """What changes with every write, found out without reading: enough to know that a checked folder still is one."""
     seen = hashlib.sha256()
     for path, of in sorted(_below(str(folder)), key=_by_path):
-        seen.update(
-            f"{path}\0{of.st_ino} {of.st_mode} {of.st_size} {of.st_mtime_ns} {of.st_ctime_ns}\n".encode()
-        )
+        # Another artifact that links to the same file changes the time of its links, and nothing else.
+        links = of.st_ctime_ns if of.st_nlink == 1 else 0
+        seen.update(f"{path}\0{of.st_ino} {of.st_mode} {of.st_size} {of.st_mtime_ns} {links}\n".encode())
     return seen.hexdigest()
 
 

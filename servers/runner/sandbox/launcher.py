@@ -76,13 +76,16 @@ def default_runtime() -> str:
     return str(Path(found).resolve()) if found else ""
 
 
-def plan_for(spec: RunSpec, runtime: str) -> Plan:
-    """How a version runs. Raises `Unprepared` when its artifact or its interpreter is not there."""
+def plan_for(spec: RunSpec, runtime: str, others: Sequence[Tree] = ()) -> Plan:
+    """How a version runs, with `others` mounted too.
+
+    Raises `Unprepared` when its artifact or its interpreter is not there.
+    """
     interpreter = _interpreter(spec.runtime or runtime)
     return Plan(
         command=spec.entry,
         limits=spec.limits,
-        trees=[*runtime_trees(interpreter), *_artifact(Path(spec.artifact))],
+        trees=[*runtime_trees(interpreter), *others, *_artifact(Path(spec.artifact))],
         environment={
             "PATH": f"{VENV}/bin:{interpreter.parent}:/usr/bin:/bin",
             **spec.variables,

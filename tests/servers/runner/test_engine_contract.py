@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from servers.runner.client import RunnerClient
 from servers.runner.engine import Engine, Limits, RunSpec
-from servers.runner.errors import Died, Malformed, Unknown, Unready
+from servers.runner.errors import Died, Malformed, Missing, Unknown, Unready
 from servers.runner.fake import FakeEngine
 from tests.runners import ENVELOPE, Clock, call, fake_engine, local_engine, post, spec_of
 from tests.sandboxes import make_artifact
@@ -183,6 +183,22 @@ async def test_logs_are_read_from_where_one_stopped(stage: Stage) -> None:
     assert [line.number for line in lines] == [*range(1, len(lines) + 1)]
     assert len(lines) >= 1
     assert await stage.engine.logs(endpoint.instance, lines[-1].number) == []
+
+
+async def test_the_lines_of_a_server_are_found_by_its_name_whatever_it_holds(stage: Stage) -> None:
+    endpoint = await stage.engine.ensure(stage.spec(tenant="a/b", server="c d/é?"))
+    async with asyncio.timeout(10):
+        while not (lines := await stage.engine.server_logs("a/b", "c d/é?")):
+            await asyncio.sleep(0.01)
+    assert {line.instance for line in lines} == {endpoint.instance}
+    assert await stage.engine.server_logs("a/b", "c d/é?", lines[-1].number) == []
+    assert await stage.engine.server_logs("a", "b/c d/é?") == []
+
+
+async def test_an_artifact_that_nobody_has_built_is_missing(stage: Stage) -> None:
+    with pytest.raises(Missing):
+        await stage.engine.ensure(RunSpec(tenant="acme", server="tools", digest="0" * 64))
+    assert await stage.engine.keep([]) == []
 
 
 async def test_each_session_has_a_process_of_its_own(stage: Stage) -> None:

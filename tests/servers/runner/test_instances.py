@@ -12,8 +12,9 @@ import pytest_asyncio
 
 from servers.runner.engine import MIB, Capabilities, InstanceInfo, Limits, RunSpec
 from servers.runner.errors import Broken, Busy, Died, NoRoom, Unready, Unsafe
-from servers.runner.fake import FakeEngine
-from servers.runner.instances import KEPT_STOPPED, Rules
+from servers.runner.fake import OFFER, FakeEngine
+from servers.runner.instance import Rules
+from servers.runner.instances import KEPT_STOPPED
 from tests.runners import Clock, call, fake_engine, spec_of
 
 
@@ -80,6 +81,7 @@ async def test_a_crash_loop_rests_longer_each_time_and_then_breaks(engine: FakeE
     clock.pass_(100_000)
     with pytest.raises(Broken, match="told to fail") as broken:
         await engine.ensure(spec())
+    assert broken.value.data["reason"] == "told to fail"
     assert "The process ended: told to fail." in broken.value.data["log"]
     assert engine.starts == 5
     assert (await only(engine)).state == "broken"
@@ -234,6 +236,159 @@ async def test_what_is_remembered_of_the_stopped_has_a_bound(engine: FakeEngine,
     clock.pass_(10_000)
     await engine.reconcile()
     assert len(await engine.instances()) == KEPT_STOPPED
+
+
+# ---- spares ----------------------------------------------------------------------------------------------
+
+
+def built(engine: FakeEngine, server: str, version: int = 1, **changes: Any) -> RunSpec:
+    """As `spec`, but of an artifact that the runner has."""
+    digest = f"{version:064d}"
+    engine.artifacts[digest] = OFFER
+    given = {"tenant": server, "limits": Limits(memory=16 * MIB, idle=600)} | changes
+    return RunSpec(server=server, digest=digest, **given)
+
+
+async def settled(engine: FakeEngine, condition: Any) -> None:
+    """Evictions and what follows them happen in tasks of their own."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def evicted(engine: FakeEngine, clock: Clock, *names: str) -> None:
+    """Start them, each used a second later than the one before, and let them all be evicted."""
+    for name in names:
+        clock.pass_(1)
+        await engine.ensure(built(engine, name))
+    clock.pass_(600)
+    await engine.reconcile()
+    spares = engine._instances._spares
+    await settled(engine, lambda: len(spares) == min(len(names), 4))
+
+
+async def test_what_was_evicted_is_woken_from_a_process_that_waits(engine: FakeEngine, clock: Clock) -> None:
+    await evicted(engine, clock, "a")
+    assert (engine.prepared, engine.starts) == (2, 1)
+    await engine.ensure(built(engine, "a"))
+    assert (engine.prepared, engine.starts, engine.dropped) == (2, 2, 0)
+
+
+async def test_another_version_or_tenant_gets_none_of_it(engine: FakeEngine, clock: Clock) -> None:
+    await evicted(engine, clock, "a")
+    await engine.ensure(built(engine, "a", version=2))
+    await engine.ensure(built(engine, "a", tenant="b"))
+    await engine.ensure(built(engine, "a", secrets={"TOKEN": "another"}))
+    assert (engine.prepared, engine.starts) == (5, 4)
+
+
+async def test_only_a_handful_waits_and_the_latest_used_do(engine: FakeEngine, clock: Clock) -> None:
+    await evicted(engine, clock, *"abcdef")
+    waiting = {spare.spec.server for spare in engine._instances._spares._held.values()}
+    assert waiting == set("cdef")
+    assert (engine.prepared, engine.dropped) == (10, 0)
+    await engine.ensure(built(engine, "a"))
+    clock.pass_(600)
+    await engine.reconcile()
+    await settled(engine, lambda: engine.dropped == 1)
+    waiting = {spare.spec.server for spare in engine._instances._spares._held.values()}
+    assert waiting == set("adef")
+
+
+async def test_a_version_that_was_not_used_for_an_hour_waits_no_longer(
+    engine: FakeEngine, clock: Clock
+) -> None:
+    await evicted(engine, clock, "a")
+    clock.pass_(3_000)
+    await engine.reconcile()
+    await settled(engine, lambda: engine.dropped == 1)
+    await engine.ensure(built(engine, "b", limits=Limits(idle=7_200)))
+    clock.pass_(7_200)
+    await engine.reconcile()
+    assert len(engine._instances._spares) == 0
+
+
+async def test_what_waits_makes_room_before_anything_that_runs(engine: FakeEngine, clock: Clock) -> None:
+    await evicted(engine, clock, "a", "b")
+    for name in "cde":
+        await engine.ensure(spec(name, tenant=name))
+    assert engine.dropped == 0
+    await engine.ensure(spec("f", tenant="f", limits=Limits(memory=240 * MIB)))
+    await settled(engine, lambda: engine.dropped == 1)
+    found = await states(engine)
+    assert [found[name] for name in "cdef"] == ["ready"] * 4
+
+
+async def test_there_is_no_room_for_what_waits_where_servers_need_it(
+    engine: FakeEngine, clock: Clock
+) -> None:
+    for name in "abcd":
+        clock.pass_(1)
+        await engine.ensure(built(engine, name, limits=Limits(idle=5 if name == "a" else 600)))
+    clock.pass_(5)
+    await engine.reconcile()
+    await engine.ensure(spec("e", tenant="e"))
+    await engine.reconcile()
+    assert set((await states(engine)).values()) == {"stopped", "ready"}
+    assert len(engine._instances._spares) == 0
+
+
+async def test_a_process_that_dies_while_it_waits_is_replaced_by_a_new_one(
+    engine: FakeEngine, clock: Clock
+) -> None:
+    await evicted(engine, clock, "a")
+    [spare] = engine._instances._spares._held.values()
+    await spare.process.drop()
+    await engine.ensure(built(engine, "a"))
+    assert (engine.prepared, engine.starts) == (3, 2)
+
+
+async def test_stopping_a_server_ends_what_waits_for_it(engine: FakeEngine, clock: Clock) -> None:
+    await evicted(engine, clock, "a", "b")
+    await engine.stop((await engine.instances())[0].instance)
+    assert engine.dropped == 1
+    await engine.close(0)
+    assert engine.dropped == 2
+
+
+async def test_the_next_session_is_served_by_a_process_that_waits(engine: FakeEngine) -> None:
+    mine = built(engine, "a", mode="session")
+    spares = engine._instances._spares
+    first = await engine.ensure(mine, "one")
+    await settled(engine, lambda: len(spares) == 1)
+    second = await engine.ensure(mine, "two")
+    assert engine.starts == 2
+    await settled(engine, lambda: len(spares) == 1)
+    assert (engine.prepared, engine.dropped) == (3, 0)
+    lines = await engine.server_logs("a", "a")
+    assert [line.instance for line in lines] == [first.instance, second.instance]
+    assert [line.text for line in await engine.logs(second.instance)] == ["a runs"]
+    await engine.stop(first.instance)
+    assert engine.dropped == 0
+    await engine.stop(second.instance)
+    assert engine.dropped == 1
+
+
+async def test_sessions_with_other_secrets_have_other_processes(engine: FakeEngine) -> None:
+    spares = engine._instances._spares
+    await engine.ensure(built(engine, "a", mode="session"), "one")
+    await settled(engine, lambda: len(spares) == 1)
+    await engine.ensure(built(engine, "a", mode="session", secrets={"TOKEN": "another"}), "two")
+    await settled(engine, lambda: len(spares) == 2)
+    assert (engine.prepared, engine.starts) == (4, 2)
+
+
+async def test_what_was_prepared_elsewhere_would_run_at_once_and_is_not_waited_with(
+    engine: FakeEngine, clock: Clock
+) -> None:
+    await engine.ensure(spec())
+    clock.pass_(600)
+    await engine.reconcile()
+    await engine.reconcile()
+    assert (engine.prepared, engine.starts) == (1, 1)
+
+
+# ---- the end ---------------------------------------------------------------------------------------------
 
 
 async def test_a_runner_that_stops_starts_nothing(engine: FakeEngine) -> None:

@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 
 from servers.runner.engine import MIB, Limits
-from servers.runner.errors import Died
-from servers.runner.instances import Rules
+from servers.runner.errors import Died, NoRoom
+from servers.runner.instance import Rules
 from servers.runner.local import LocalEngine
 from tests.runners import ENVELOPE, Clock, call, local_engine, post, spec_of
 from tests.sandboxes import add_packages, make_artifact
@@ -180,6 +180,37 @@ async def test_sessions_do_not_share_a_process(engine: LocalEngine, artifact: Pa
     one, two = await engine.ensure(spec, "one"), await engine.ensure(spec, "two")
     assert [(await call(one, "count")).text for _ in range(2)] == ["1", "2"]
     assert (await call(two, "count")).text == "1"
+
+
+async def test_the_death_of_one_session_is_not_that_of_another(engine: LocalEngine, artifact: Path) -> None:
+    spec = spec_of(artifact, mode="session")
+    one, two = await engine.ensure(spec, "one"), await engine.ensure(spec, "two")
+    await call(two, "count")
+    assert (await call(one, "crash")).body["error"]["code"] == "died"
+    assert (await call(two, "count")).text == "2"
+    lines = await engine.server_logs("acme", "tools")
+    assert {line.instance for line in lines} >= {one.instance, two.instance}
+    assert [line.number for line in lines] == sorted({line.number for line in lines})
+
+
+async def test_a_session_beyond_the_cap_waits_until_another_is_idle(
+    engine: LocalEngine, artifact: Path
+) -> None:
+    spec = spec_of(artifact, mode="session", limits=Limits(sessions=2))
+    running = []
+    for name in ("one", "two"):
+        endpoint = await engine.ensure(spec, name)
+        running.append(asyncio.create_task(call(endpoint, "sleep", seconds=30)))
+    await until(lambda: sum(info.in_flight for info in engine._instances.infos()) == 2)
+    with pytest.raises(NoRoom):
+        await engine.ensure(spec, "three")
+    assert await engine.ensure(spec_of(artifact, server="another", mode="session"), "three")
+    running[0].cancel()
+    await until(lambda: sum(info.in_flight for info in engine._instances.infos()) == 1)
+    assert await engine.ensure(spec, "three")
+    found = {info.session: info.state for info in engine._instances.infos("acme") if info.server == "tools"}
+    assert found == {"one": "stopped", "two": "ready", "three": "ready"}
+    running[1].cancel()
 
 
 async def test_a_server_of_the_handshake_may_ask_its_clients_nothing(

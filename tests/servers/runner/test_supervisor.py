@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from servers.runner.client import SOCKET, TOKEN, RunnerClient
-from servers.runner.engine import Limits
-from servers.runner.errors import Refused, Unauthorized, Unready
-from servers.runner.local import Settings
+from servers.runner.engine import BuildEvent, BuildSpec, Limits, RunSpec
+from servers.runner.errors import BuildFailed, Malformed, Refused, Unauthorized, Unready
+from servers.runner.local import name_of
 from servers.runner.sandbox import cgroups
+from servers.runner.supervisor import STORES
 from tests.runners import call, spec_of
-from tests.sandboxes import make_artifact
+from tests.sandboxes import PROGRAMS, PYTHON, make_artifact
 
 GROUP = 65_534
 
@@ -39,15 +44,17 @@ def artifact(workshop: Path) -> Path:
     return make_artifact(workshop / "artifact", "server.py")
 
 
-def started(folder: Path, *options: str) -> subprocess.Popen[bytes]:
+def started(folder: Path, *options: str, **variables: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mooring.cli.running", "runner", "--folder", str(folder), *options]
-    environment = os.environ | {"MOORING_SECRET_KEY": "the-platforms-own-secret"}
+    environment = os.environ | {"MOORING_SECRET_KEY": "the-platforms-own-secret"} | variables
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 @asynccontextmanager
-async def runner(folder: Path, *options: str) -> AsyncIterator[tuple[subprocess.Popen[bytes], RunnerClient]]:
-    process = started(folder, *options)
+async def runner(
+    folder: Path, *options: str, **variables: str
+) -> AsyncIterator[tuple[subprocess.Popen[bytes], RunnerClient]]:
+    process = started(folder, *options, **variables)
     client = RunnerClient(folder)
     try:
         async with asyncio.timeout(60):
@@ -59,7 +66,8 @@ async def runner(folder: Path, *options: str) -> AsyncIterator[tuple[subprocess.
         await client.close()
         if process.poll() is None:
             process.terminate()
-        await asyncio.to_thread(process.communicate)
+        if process.stdout is not None and not process.stdout.closed:
+            await asyncio.to_thread(process.communicate)
 
 
 async def answers(client: RunnerClient) -> bool:
@@ -71,12 +79,17 @@ async def answers(client: RunnerClient) -> bool:
     return True
 
 
-def name_of(folder: Path) -> str:
-    return Settings(folder=folder, memory=0, bearer="").name
-
-
 def groups_of(folder: Path) -> list[Path]:
     return list(Path("/sys/fs/cgroup").glob(f"**/{name_of(folder)}*"))
+
+
+def sandboxes_of(folder: Path) -> list[Path]:
+    """Those of its sandboxes."""
+    return [inner for group in groups_of(folder) for inner in group.iterdir() if inner.is_dir()]
+
+
+def names_of(paths: list[Path]) -> set[str]:
+    return {path.name for path in paths}
 
 
 def descendants(process: int) -> set[int]:
@@ -126,7 +139,7 @@ async def test_it_runs_until_it_is_told_to_stop_and_finishes_what_runs(folder: P
         assert await asyncio.to_thread(process.wait, 20) == 0
     assert alive(family) == set()
     assert groups_of(folder) == []
-    assert sorted(path.name for path in folder.iterdir()) == ["runner.lock"]
+    assert sorted(path.name for path in folder.iterdir()) == ["runner.lock", "store"]
 
 
 async def test_killing_it_leaves_no_process_no_group_and_no_mount(folder: Path, artifact: Path) -> None:
@@ -184,12 +197,131 @@ async def test_a_second_runner_is_refused(folder: Path) -> None:
         assert f"Another runner is already running on {folder}." in output.decode()
 
 
+# ---- where files live ------------------------------------------------------------------------------------
+
+BUILD = BuildSpec(name="server.py", when=datetime.now(UTC))
+
+
+async def test_what_was_built_is_there_after_a_restart(folder: Path) -> None:
+    async with runner(folder) as (_, client):
+        result = await client.build(BUILD, (PROGRAMS / "server.py").read_bytes())
+    spec = RunSpec(tenant="acme", server="tools", digest=result.digest)
+    async with runner(folder) as (_, client):
+        endpoint = await client.ensure(spec)
+        assert (await call(endpoint, "echo", a=1)).text == '{"a": 1}'
+
+
+async def test_a_folder_that_only_root_may_enter_keeps_its_artifacts_elsewhere(folder: Path) -> None:
+    """As in a checkout below /root."""
+    folder.chmod(0o700)
+    inner = folder / "runner"
+    store = STORES / name_of(inner).removeprefix("mooring-")
+    try:
+        async with runner(inner) as (process, client):
+            assert (await client.probe()).missing == ()
+            result = await client.build(BUILD, (PROGRAMS / "server.py").read_bytes())
+            endpoint = await client.ensure(RunSpec(tenant="acme", server="tools", digest=result.digest))
+            assert (await call(endpoint, "who")).text == "65534"
+            assert (store / "artifacts" / result.digest).is_dir()
+            process.terminate()
+            output = (await asyncio.to_thread(process.communicate))[0].decode()
+        assert output.count(f"is kept in {store}.") == 1
+    finally:
+        shutil.rmtree(store)
+        with contextlib.suppress(OSError):  # others may have theirs there
+            STORES.rmdir()
+
+
+async def test_a_python_that_other_users_cannot_read_is_told_at_the_start(folder: Path) -> None:
+    hidden = folder / "hidden"
+    hidden.mkdir(mode=0o700)
+    python = hidden / "python3"
+    python.symlink_to(PYTHON)
+    async with runner(folder, MOORING_RUNNER_PYTHON=str(python)) as (_, client):
+        [sentence] = (await client.probe()).missing
+        assert sentence.startswith(f"{python} cannot run uploads.")
+        with pytest.raises(BuildFailed) as told:
+            await client.build(BUILD, (PROGRAMS / "server.py").read_bytes())
+        assert told.value.message == sentence
+
+
+async def test_a_store_that_other_users_cannot_enter_is_told_at_the_start(folder: Path) -> None:
+    (folder / "mine").mkdir(mode=0o700)
+    async with runner(folder, MOORING_RUNNER_STORE=str(folder / "mine" / "store")) as (_, client):
+        [sentence] = (await client.probe()).missing
+        assert sentence.startswith("Other users cannot enter ")
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+async def test_the_end_of_a_runner_is_that_of_its_builds(folder: Path, end: signal.Signals) -> None:
+    silent = b"import time\nwhile True:\n    time.sleep(1)\n"
+    tried = asyncio.Event()
+
+    def heard(event: BuildEvent) -> None:
+        if event.stage == "try":
+            tried.set()
+
+    async with runner(folder) as (process, client):
+        building = asyncio.create_task(client.build(BUILD, silent, heard))
+        await asyncio.wait_for(tried.wait(), 60)
+        await until(lambda: any("try-" in path.name for path in sandboxes_of(folder)))
+        family = descendants(process.pid)
+        process.send_signal(end)
+        with pytest.raises(Refused):
+            await building
+        await asyncio.to_thread(process.wait, 20)
+        await until(lambda: alive(family) == set() and groups_of(folder) == [])
+    async with runner(folder):
+        assert list((folder / "store" / "incoming").iterdir()) == []
+        assert list((folder / "store" / "doors").iterdir()) == []
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+async def test_what_waits_to_be_called_again_ends_with_the_runner(folder: Path, end: signal.Signals) -> None:
+    async with runner(folder) as (process, client):
+        result = await client.build(BUILD, (PROGRAMS / "server.py").read_bytes())
+        spec = RunSpec(tenant="acme", server="tools", digest=result.digest, limits=Limits(idle=0.5))
+        endpoint = await client.ensure(spec)
+        [first] = names_of(sandboxes_of(folder))
+        await until(lambda: names_of(sandboxes_of(folder)) - {first} != set())
+        assert (await client.instances())[0].state == "stopped"
+        assert (await call(endpoint, "count")).text == "1"
+        await until(lambda: first not in names_of(sandboxes_of(folder)))
+        family = descendants(process.pid)
+        process.send_signal(end)
+        await asyncio.to_thread(process.wait, 20)
+        await until(lambda: alive(family) == set() and groups_of(folder) == [])
+
+
+async def test_two_runners_do_not_share_a_store(folder: Path) -> None:
+    shared = str(folder / "shared")
+    async with runner(folder / "one", MOORING_RUNNER_STORE=shared):
+        second = started(folder / "two", MOORING_RUNNER_STORE=shared)
+        output, _ = await asyncio.to_thread(second.communicate)
+        assert second.returncode == 1
+        assert f"Another runner is already running on {shared}." in output.decode()
+
+
+async def test_a_server_may_reach_no_address_of_this_machine(folder: Path) -> None:
+    """The rule of the installation is handed down to the ways out, whatever a name means here."""
+    spec = msgspec.structs.replace(BUILD, name="caller.py")
+    async with runner(folder, MOORING_EGRESS_ALLOW="") as (_, client):
+        result = await client.build(spec, (PROGRAMS / "caller.py").read_bytes())
+        hosts = ("localhost",)
+        endpoint = await client.ensure(
+            RunSpec(tenant="acme", server="tools", digest=result.digest, hosts=hosts)
+        )
+        reply = await call(endpoint, "fetch", url="http://localhost/", by="urllib")
+        assert json.loads(reply.text) == [403, "localhost is not on the public internet.\n"]
+
+
+# ---- what it is asked ------------------------------------------------------------------------------------
+
 WRONG = {
     "too much memory": {"limits": Limits(memory=2**40)},
     "no name of a variable": {"variables": {"A B": "x"}},
     "a zero byte in a value": {"variables": {"A": "x\0y"}},
     "a zero byte in the command": {"entry": ("python3", "a\0b")},
-    "no command": {"entry": ()},
     "a relative path": {"artifact": "artifact"},
 }
 
@@ -200,6 +332,14 @@ async def test_what_it_is_asked_is_checked(folder: Path, artifact: Path) -> None
             with pytest.raises(Refused) as told:
                 await client.ensure(msgspec.structs.replace(spec_of(artifact), **changes))
             assert (told.value.status, told.value.code) == (400, "malformed"), name
+
+
+async def test_what_makes_no_sense_together_is_refused_too(folder: Path, artifact: Path) -> None:
+    async with runner(folder) as (_, client):
+        for changes in ({"entry": []}, {"artifact": ""}, {"hosts": ["10.0.0.1"]}, {"hosts": ["*.com"]}):
+            spec = {**msgspec.to_builtins(spec_of(artifact)), **changes}
+            with pytest.raises(Malformed):
+                await client._ask("POST", "/ensure", dict, {"spec": spec})
 
 
 async def test_a_runner_that_is_not_there_is_told(folder: Path) -> None:

@@ -4,12 +4,17 @@ The file is imported under another name, so what stands behind `if __name__ == "
 object in it is served with its lifespan. Only a file without one is run as a program, with TRANSPORT=stdio.
 
 The protocol has the real streams to itself: what a program prints goes to the log, also from its children.
+
+Nothing of the upload runs before the first message is there. Where it is not there yet, this process was started
+ahead of time, and reads the SDK meanwhile, which is most of what a start takes.
 """
 
 from __future__ import annotations
 
+import array
 import asyncio
 import contextlib
+import fcntl
 import functools
 import importlib
 import importlib.metadata
@@ -17,7 +22,9 @@ import importlib.util
 import io
 import os
 import runpy
+import select
 import sys
+import termios
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +38,22 @@ MARK = "mooring: "
 _ALIAS = "mooring_app"
 _HIGH_LEVEL = {"FastMCP", "MCPServer"}
 _SDKS = {"mcp", "fastmcp"}
+# What servers on them import, in either release. Of fastmcp only what it needs: it reads its settings when it is
+# imported, and uploads may set those before.
+_EARLY = (
+    "mcp.server.mcpserver",
+    "mcp.server.fastmcp",
+    "mcp.server.lowlevel",
+    "mcp.server.stdio",
+    "mcp.server.streamable_http_manager",
+    "mcp.client.session",
+    "httpx",
+    "uvicorn",
+    "pydantic_settings",
+    "joserfc.jws",
+    "rich.console",
+    "yaml",
+)
 
 
 class NoServer(Exception):
@@ -44,6 +67,7 @@ def main(target: str, root: Path = Path("/app")) -> None:
     sys.excepthook = functools.partial(_explain, root, streams)
     if os.path.exists(forwarding.SOCKET):
         forwarding.begin()
+    _wait_to_be_asked(streams)
     file, _, name = target.partition(":")
     if not file.endswith(".py"):
         _run_command(target)
@@ -61,6 +85,17 @@ def main(target: str, root: Path = Path("/app")) -> None:
         _run_as_program(path, root)
     else:
         asyncio.run(_served(server))
+
+
+def _wait_to_be_asked(streams: Streams) -> None:
+    if streams.unread() is None:
+        for name in _EARLY:
+            # Whatever is wrong with it is told when the upload asks for it.
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+        streams.wait()
+    if not streams.unread():
+        sys.exit(0)  # nobody will ask any more
 
 
 # ---- streams -------------------------------------------------------------------------------------------------
@@ -95,6 +130,17 @@ class Streams:
         os.dup2(self._input, 0)
         os.dup2(self._output, 1)
         sys.stdin, sys.stdout = sys.__stdin__, sys.__stdout__
+
+    def unread(self) -> int | None:
+        """Bytes that wait to be read; None while there are none and more may come."""
+        if not select.select([self._input], [], [], 0)[0]:
+            return None
+        found = array.array("i", [0])
+        fcntl.ioctl(self._input, termios.FIONREAD, found)
+        return found[0]
+
+    def wait(self) -> None:
+        select.select([self._input], [], [])
 
     def say(self, text: str) -> None:
         """Where the protocol was spoken until now, since a flood in the log would drown it."""

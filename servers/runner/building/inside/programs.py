@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 
 def main() -> None:
@@ -12,7 +13,7 @@ def main() -> None:
         case "serve":
             from . import bootstrap
 
-            bootstrap.main(arguments[0])
+            bootstrap.main(arguments[0], *map(Path, arguments[1:]))
         case "read":
             from . import archives, parcels
             from .bounds import Refusal

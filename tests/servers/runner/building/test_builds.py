@@ -23,10 +23,10 @@ from servers.runner.building.builds import Builder, Built, Source
 from servers.runner.building.declarations import Declared, Entry
 from servers.runner.building.dry_run import Offer
 from servers.runner.building.environments import Environment, Lock
-from servers.runner.building.failures import Unbuildable
 from servers.runner.building.interpreters import Interpreter
 from servers.runner.building.progress import Event
 from servers.runner.engine import Limits, RunSpec
+from servers.runner.errors import Unbuildable
 from servers.runner.logs import Log
 from servers.runner.relay import Relay
 from servers.runner.sandbox import launcher, process

@@ -9,9 +9,9 @@ import pytest
 
 from servers.runner.building import imports
 from servers.runner.building.declarations import Declared, Entry, declared
-from servers.runner.building.failures import Unbuildable
 from servers.runner.building.imports import Survey, Uses
 from servers.runner.building.inside import parcels, survey
+from servers.runner.errors import Unbuildable
 
 SERVER = "from mcp.server.fastmcp import FastMCP\nmcp = FastMCP('x')\n"
 # Where no package may come from; in two pieces, since it looks like an address of one.

@@ -16,13 +16,13 @@ import pytest
 from servers.runner.building import index as indexes
 from servers.runner.building import interpreters
 from servers.runner.building.builds import Builder, Built, Source
-from servers.runner.building.failures import BuildFailed, Tampered, Unbuildable
 from servers.runner.building.inside.bounds import MIB
 from servers.runner.building.inside.forwarding import SOCKET
 from servers.runner.building.progress import Event, Reporter
 from servers.runner.building.rooms import Rooms
 from servers.runner.egress import Proxy, allowed
 from servers.runner.engine import Limits, RunSpec
+from servers.runner.errors import BuildFailed, Missing, Tampered, Unbuildable
 from servers.runner.sandbox import launcher, process
 from servers.runner.sandbox.cgroups import Limiter
 from servers.runner.sandbox.launcher import runtime_trees
@@ -557,14 +557,14 @@ async def test_an_artifact_that_was_changed_does_not_open(
 
 @pytest.mark.parametrize("digest", ["", "../../etc", "0" * 64, "A" * 64])
 async def test_an_artifact_nobody_has_built_does_not_open(builder: Builder, digest: str) -> None:
-    with pytest.raises(Tampered):
+    with pytest.raises(Missing):
         await builder.artifacts.open(digest)
 
 
 async def test_a_removed_artifact_is_gone_and_its_environment_serves_the_next(builder: Builder) -> None:
     made = await build(builder, needing("plain", code=server("'gone'")))
     await builder.artifacts.remove(made.artifact.digest)
-    with pytest.raises(Tampered):
+    with pytest.raises(Missing):
         await builder.artifacts.open(made.artifact.digest)
     assert (
         await build(builder, needing("plain", code=server("'gone'")))

@@ -30,6 +30,7 @@ def crash(arguments):
 
 def freeze(arguments):
     os.kill(os.getpid(), signal.SIGSTOP)
+    threading.Event().wait()  # the signal may reach another thread first, and this one a moment later
 
 
 def count(arguments):

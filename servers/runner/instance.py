@@ -1,0 +1,88 @@
+"""One instance: a process of one version, or of one session of it, and what is known of it while it does not run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+
+from servers.runner.connections import Connection
+from servers.runner.engine import InstanceInfo, RunSpec, State
+from servers.runner.logs import Log
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How patient a runner is. Seconds, except where a count is meant."""
+
+    first_rest: float = 0.5
+    longest_rest: float = 60.0
+    crashes: int = 5
+    crash_window: float = 600.0
+    # An instance that owes an answer for so long is asked whether it still lives; `misses` of that end it.
+    silence: float = 60.0
+    check: float = 5.0
+    misses: int = 2
+    stop_grace: float = 2.0
+    start_margin: float = 1.0
+    per_tenant: int = 10
+    # Processes in waiting for versions that were evicted, and how long after their last use.
+    spares: int = 4
+    spare_for: float = 3600.0
+    # Of the limits of all instances, how much the budget has to hold: few take what they may.
+    share_of_limits: float = 0.5
+
+
+RULES = Rules()
+
+
+@dataclass(slots=True)
+class Instance:
+    """`version` is its key without the session."""
+
+    key: str
+    version: str
+    spec: RunSpec
+    session: str
+    log: Log
+    state: State = "stopped"
+    reason: str = ""
+    connection: Connection | None = None
+    starting: asyncio.Task[Connection] | None = None
+    starts: int = 0
+    waiting: int = 0
+    last_used: float = 0.0
+    rest_until: float = 0.0
+    crashes: deque[float] = field(default_factory=deque)
+    is_being_checked: bool = False
+
+    @property
+    def is_live(self) -> bool:
+        return self.state in {"starting", "ready", "draining"}
+
+    @property
+    def is_idle(self) -> bool:
+        return self.state == "ready" and self.connection is not None and self.connection.in_flight == 0
+
+    @property
+    def server(self) -> str:
+        return f"{self.spec.tenant}/{self.spec.server}"
+
+    def info(self, now: float) -> InstanceInfo:
+        """As people see it; `now` on the clock of `last_used`."""
+        connection = self.connection
+        return InstanceInfo(
+            instance=self.key,
+            tenant=self.spec.tenant,
+            server=self.spec.server,
+            digest=self.spec.digest,
+            state=self.state,
+            session=self.session,
+            era=connection.era if connection else None,
+            in_flight=connection.in_flight if connection else 0,
+            starts=self.starts,
+            crashes=len(self.crashes),
+            silent_for=max(0.0, now - self.last_used),
+            reason=self.reason,
+            list_changes=connection.list_changes if connection else 0,
+        )
