@@ -1,6 +1,6 @@
 """Make the environment in .venv from a hashed lock file; do nothing when its stamp matches.
 
-    python3 deploy/bootstrap.py run|dev
+    python3 deploy/bootstrap.py run|dev|bench
 
 Needs only the standard library, so that it runs on a machine with nothing but Python.
 """
@@ -14,7 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = Path(os.environ.get("MOORING_VENV", ROOT / ".venv"))
-LOCKS = {"run": "run.txt", "dev": "dev.txt"}
+# Each lock holds everything of those before it, so its stamp serves them too.
+LOCKS = {"run": "run.txt", "dev": "dev.txt", "bench": "bench.txt"}
 
 
 def stamp_of(lock: Path) -> str:
@@ -24,8 +25,8 @@ def stamp_of(lock: Path) -> str:
 
 
 def is_installed(kind: str) -> bool:
-    """The development lock holds everything of the run lock, so its stamp serves both."""
-    for name in ("dev",) if kind == "dev" else ("run", "dev"):
+    kinds = list(LOCKS)
+    for name in kinds[kinds.index(kind) :]:
         stamp = VENV / f"{name}.stamp"
         if stamp.exists() and stamp.read_text() == stamp_of(ROOT / "deploy" / LOCKS[name]):
             return True

@@ -15,7 +15,9 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
-SETTINGS = (ROOT / "platform" / "mooring" / "settings.py").read_text()
+MOORING = ROOT / "platform" / "mooring"
+SETTINGS = (MOORING / "settings.py").read_text()
+RUNNER = "".join((MOORING / "cli" / name).read_text() for name in ("running.py", "runner.py"))
 # Read by programs other than ours.
 FOREIGN = {
     "POSTGRES_DB",
@@ -27,9 +29,18 @@ FOREIGN = {
 COMPOSE_ONLY = {"MOORING_VERSION", "MOORING_LISTEN", *FOREIGN}
 SERVICE_KEYS = set(
     "image build restart init read_only tmpfs cap_drop security_opt environment depends_on volumes ports healthcheck "
-    "command entrypoint stop_grace_period deploy shm_size".split()
+    "command entrypoint stop_grace_period deploy shm_size user cap_add cgroup".split()
 )
+# What the runner was tried with. With one less it does not start, or does not hold what it runs.
+RUNNER_POWERS = {"SETUID", "SETGID", "KILL", "CHOWN", "DAC_OVERRIDE"}
+ASKS_THE_RUNNER = {"dashboard", "gateway", "worker"}
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|PEPPER|ENCRYPTION|DSN")
+
+
+def runner_read() -> set[str]:
+    """Names of the environment variables that `mooring runner` reads, apart from the settings."""
+    found = set(re.findall(r'envvar="([A-Z_]+)"|environment\.\w+\(\s*"([A-Z_]+)"', RUNNER))
+    return {name for pair in found for name in pair if name}
 
 
 class Instruction(NamedTuple):
@@ -97,9 +108,8 @@ def check_from(words: str) -> Iterator[str]:
 
 
 def check_run(words: str) -> Iterator[str]:
-    if "apt-get install" in words and not {"--no-install-recommends", "/var/lib/apt/lists"} <= set(
-        re.split(r"[\s*]+|/$", words)
-    ):
+    tidy = ("--no-install-recommends", "rm -rf /var/lib/apt/lists/*")
+    if "apt-get install" in words and not all(part in words for part in tidy):
         yield "apt-get install without --no-install-recommends, or the lists stay in the layer."
     if "pip install" in words and not re.search(r"--require-hashes|--no-deps", words):
         yield "pip install without --require-hashes."
@@ -138,21 +148,30 @@ def check_last_stage(stage: list[Instruction]) -> Iterator[str]:
         yield "The image runs as root."
     if not any(line.name == "HEALTHCHECK" and "/healthz" in line.words for line in stage):
         yield "No health check on /healthz."
+    if not any("bubblewrap" in line.words and "libseccomp2" in line.words for line in stage):
+        yield "The runner cannot make sandboxes: bubblewrap and libseccomp2 are not installed."
     if not any(line.name == "VOLUME" and "journal" in line.words for line in stage):
         yield "The journal has no volume."
 
 
 # ---- compose.yaml ----------------------------------------------------------------------------------------
 
+NEEDED = {"postgres", "redis", "dashboard", "gateway", "worker", "beat", "runner", "migrate"}
+
 
 def check_compose(document: Mapping[str, Any]) -> Iterator[str]:
     services: Mapping[str, Mapping[str, Any]] = document["services"]
-    for missing in {"postgres", "redis", "dashboard", "gateway", "worker", "beat", "migrate"} - set(services):
+    for missing in NEEDED - set(services):
         yield f"The service {missing} is missing."
     volumes = set(document.get("volumes", {}))
     for name, service in services.items():
-        findings = [*check_service(service), *check_wiring(service, set(services), volumes)]
+        findings = [
+            *check_service(service),
+            *check_rights(name, service),
+            *check_wiring(service, set(services), volumes),
+        ]
         yield from (f"{name}: {finding}" for finding in findings)
+    yield from check_socket(services)
 
 
 def check_service(service: Mapping[str, Any]) -> Iterator[str]:
@@ -170,8 +189,35 @@ def check_service(service: Mapping[str, Any]) -> Iterator[str]:
     for name, value in service.get("environment", {}).items():
         if SECRET.search(name) and not str(value).startswith("${"):
             yield f"{name} is written out."
-        if name not in settings_read() | FOREIGN:
+        if name not in settings_read() | runner_read() | FOREIGN:
             yield f"{name} is read by nobody."
+
+
+def check_rights(name: str, service: Mapping[str, Any]) -> Iterator[str]:
+    """One service is root, with no more than it was found to need; it knows nothing of the others."""
+    is_ours = "build" in service
+    if is_ours and service.get("cap_drop") != ["ALL"]:
+        yield "keeps capabilities that it was not given."
+    if is_ours and "no-new-privileges:true" not in service.get("security_opt", []):
+        yield "may gain rights."
+    if name == "runner":
+        if set(service.get("cap_add", [])) != RUNNER_POWERS:
+            yield f"has other capabilities than {', '.join(sorted(RUNNER_POWERS))}."
+        for known in sorted(service["environment"].keys() - runner_read()):
+            yield f"knows {known}, which is none of its business."
+        return
+    if service.get("cap_add") or "user" in service or "unconfined" in str(service.get("security_opt")):
+        yield "has rights that only the runner needs."
+
+
+def check_socket(services: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The runner's folder is where those who ask it look for it."""
+    for name in sorted((ASKS_THE_RUNNER | {"runner"}) & set(services)):
+        service = services[name]
+        folder = service["environment"].get("MOORING_RUNNER_DIR")
+        mode = "" if name == "runner" else ":ro"
+        if f"runner:{folder}{mode}" not in service.get("volumes", []):
+            yield f"{name}: the runner's socket is not at {folder}."
 
 
 def check_wiring(service: Mapping[str, Any], services: set[str], volumes: set[str]) -> Iterator[str]:
@@ -196,7 +242,8 @@ def check_variables(compose: str, example: str) -> Iterator[str]:
     offered = set(re.findall(r"^(\w+)=", example, re.M))
     yield from (f"{name} is required and not in example.env." for name in sorted(required - offered))
     yield from (f"{name} in example.env is not used." for name in sorted(offered - asked))
-    yield from (f"{name} is read by nobody." for name in sorted(asked - settings_read() - COMPOSE_ONLY))
+    read = settings_read() | runner_read() | COMPOSE_ONLY
+    yield from (f"{name} is read by nobody." for name in sorted(asked - read))
 
 
 # ---- nginx.conf ------------------------------------------------------------------------------------------

@@ -40,6 +40,8 @@ def test_the_deploy_files_pass_their_linter() -> None:
         ('ENTRYPOINT ["mooring"]', "ENTRYPOINT mooring", "signals"),
         ("PORT=8000", "PORT=8000 MOORING_SECRET_KEY=x", "stay in the image"),
         ("COPY pyproject.toml", "ADD pyproject.toml", "ADD"),
+        ("bubblewrap libseccomp2", "bubblewrap", "cannot make sandboxes"),
+        (" \\\n    && rm -rf /var/lib/apt/lists/*", "", "the lists stay"),
     ],
 )
 def test_the_linter_sees_a_bad_dockerfile(good: str, bad: str, sentence: str) -> None:
@@ -57,6 +59,15 @@ def test_the_linter_sees_a_bad_dockerfile(good: str, bad: str, sentence: str) ->
         ("  journal:\n  dashboard", "  dashboard", "not declared"),
         ("condition: service_healthy", "restart: true", "before"),
         ("  beat:\n", "  clock:\n", "beat is missing"),
+        ("  runner:\n    <<", "  walker:\n    <<", "runner is missing"),
+        ("- KILL #", "- SYS_ADMIN #", "other capabilities"),
+        ("      - KILL # end what runs as somebody else\n", "", "other capabilities"),
+        ('cap_drop: ["ALL"]\n  security_opt', "security_opt", "keeps capabilities"),
+        ('command: ["beat"]\n', 'command: ["beat"]\n    cap_add: ["KILL"]\n', "only the runner needs"),
+        ('command: ["beat"]\n', 'command: ["beat"]\n    user: "0:0"\n', "only the runner needs"),
+        ('MOORING_RUNNER_GROUP: "10001"', "MOORING_SECRET_KEY: ${X}", "none of its business"),
+        ('"runner:/run/mooring", "artifacts', '"runner:/run/other", "artifacts', "socket is not at"),
+        ('volumes: ["runner:/run/mooring:ro"]', "volumes: []", "worker: the runner's socket"),
     ],
 )
 def test_the_linter_sees_a_bad_composition(good: str, bad: str, sentence: str) -> None:
@@ -69,8 +80,7 @@ def test_every_setting_is_in_the_operators_table_and_every_row_is_a_setting() ->
     rows = set(re.findall(r"^\| `([A-Z_]+)`", (ROOT / "docs" / "operate.md").read_text(), re.M))
     # The CLI's own, and what bootstrap and the tests read.
     elsewhere = {"MOORING_KEY", "MOORING_PASSWORD", "MOORING_VENV", "MOORING_SOAK"}
-    elsewhere |= {f"MOORING_RUNNER_{name}" for name in ("DIR", "MEMORY", "GROUP", "UNSAFE")}
-    assert rows - elsewhere == deploy_lint.settings_read()
+    assert rows - elsewhere == deploy_lint.settings_read() | deploy_lint.runner_read()
 
 
 # ---- the roles ---------------------------------------------------------------------------------------------

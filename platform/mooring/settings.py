@@ -263,13 +263,26 @@ REST_FRAMEWORK = {
     "EXCEPTION_HANDLER": "mooring.api.errors.answer",
     "UNAUTHENTICATED_USER": None,
 }
-SPECTACULAR_SETTINGS = {"TITLE": "Mooring", "VERSION": "1", "SERVE_INCLUDE_SCHEMA": False}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Mooring",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    # Fields called kind and state have other values in one thing than in the next.
+    "ENUM_NAME_OVERRIDES": {
+        "HealthStateEnum": "mooring.api.health_serializers.STATES",
+        "UpstreamKindEnum": "mooring.api.health_serializers.KINDS",
+        "KeyStateEnum": ["active", "expired", "revoked"],
+        "SwitchKindEnum": ["disable", "mock", "fault"],
+    },
+}
 
 # ---- the data plane --------------------------------------------------------------------------------------
 EGRESS_ALLOW = env.words("MOORING_EGRESS_ALLOW")
 # Where the dashboard's playground reaches the data plane; another process in production.
 GATEWAY_URL = (env.text("MOORING_GATEWAY_URL") or f"http://127.0.0.1:{PORT}").rstrip("/")
 JOURNAL_DIR = Path(env.text("MOORING_JOURNAL_DIR") or DATA_DIR / "journal")
+# Where the runner of uploaded code has its socket.
+RUNNER_DIR = Path(env.text("MOORING_RUNNER_DIR") or DATA_DIR / "runner").resolve()
 CALLS_KEPT_DAYS = env.number("MOORING_CALLS_KEPT_DAYS", 30, least=1)
 METRICS_TOKEN = env.secret("MOORING_METRICS_TOKEN")
 DRAIN_SECONDS = env.number("MOORING_DRAIN", 0 if EMBEDDED else 5)

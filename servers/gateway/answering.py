@@ -23,26 +23,27 @@ async def send_answer(
     *,
     kind: Header = JSON,
     accepted: Mapping[str, str] | None = None,
-    direct: Direct | None = None,
 ) -> None:
     """Send status, headers and body; JSON over 8 KB is compressed when the client takes gzip."""
     extra: tuple[Header, ...] = ()
     if len(body) > GZIP_FROM and accepted is not None and takes_gzip(accepted.get("accept-encoding", "")):
         body = zlib.compress(body, 1, wbits=31)
         extra = ((b"content-encoding", b"gzip"), (b"vary", b"accept-encoding"))
-    size = b"%d" % len(body)
-    if direct is not None and direct.answer(status, _head(kind, size, (*extra, *headers)), body):
-        return
-    fields = [kind, (b"content-length", size), NO_STORE, *extra, *headers]
+    fields = [kind, (b"content-length", b"%d" % len(body)), NO_STORE, *extra, *headers]
     await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": body})
 
 
-def _head(kind: Header, size: bytes, more: Iterable[Header]) -> bytes:
-    head = b"%b: %b\r\ncontent-length: %b\r\n%b: %b\r\n" % (*kind, size, *NO_STORE)
-    for field in more:
+def sent_directly(
+    direct: Direct | None, status: int, body: bytes, headers: Iterable[Header], *, kind: Header
+) -> bool:
+    """The same at once, for what is not large enough to be compressed; False where that is not open."""
+    if direct is None or len(body) > GZIP_FROM:
+        return False
+    head = b"%b: %b\r\ncontent-length: %d\r\n%b: %b\r\n" % (*kind, len(body), *NO_STORE)
+    for field in headers:
         head += b"%b: %b\r\n" % field
-    return head
+    return direct.answer(status, head, body)
 
 
 def takes_gzip(accept_encoding: str) -> bool:

@@ -15,7 +15,7 @@ from django.conf import settings
 
 from mooring.errors import MooringError, NotFound, Unauthenticated, Unavailable
 from servers.gateway import dispatch, refusals
-from servers.gateway.answering import JSON, TEXT, Header, send_answer
+from servers.gateway.answering import JSON, TEXT, Header, send_answer, sent_directly
 from servers.gateway.direct import Direct, direct_of
 from servers.gateway.request import Bodies, Disconnected, Receive, Scope, Send, wanted_headers
 from servers.pipeline import metrics, turned_away
@@ -130,9 +130,8 @@ class _Exchange:
         call.answer_bytes = len(body)
         self._note()
         headers = [*headers, (b"x-request-id", call.request_id.encode())]
-        await send_answer(
-            self.send, status, body, headers, kind=kind, accepted=call.headers, direct=self.direct
-        )
+        if not sent_directly(self.direct, status, body, headers, kind=kind):
+            await send_answer(self.send, status, body, headers, kind=kind, accepted=call.headers)
 
     def _terms(self) -> refusals.Terms:
         call = self.call
@@ -163,7 +162,7 @@ class _Exchange:
     async def _answer(self) -> tuple[int, bytes, list[Header]]:
         endpoint, principal = await self._enter()
         if self.verb == "DELETE":
-            await self._admit(endpoint, principal)
+            self.slot = await admit(self.call, endpoint, principal, self.plane.quotas, self.plane.journal)
             return await dispatch.end(self.call, endpoint, principal, self.plane.directory, self.plane.sealer)
         if self.verb != "POST":
             raise refusals.NotAllowed("Send messages with POST.")
@@ -173,17 +172,12 @@ class _Exchange:
         self.call.request_bytes = len(self.body)
         envelope = self.call.envelope = envelopes.read(self.body)
         self.call.method = str(envelope.method)
-        await self._admit(endpoint, principal)
+        began = time.perf_counter()
+        self.slot = await admit(self.call, endpoint, principal, self.plane.quotas, self.plane.journal)
+        metrics.note_admitting(time.perf_counter() - began)
         return await dispatch.answer(
             self.call, envelope, endpoint, principal, self.plane.directory, self.plane.sealer, self.receive
         )
-
-    async def _admit(self, endpoint: Endpoint, principal: Principal) -> None:
-        began = time.perf_counter()
-        self.slot = await admit(
-            self.call, endpoint, principal, quotas=self.plane.quotas, journal=self.plane.journal
-        )
-        metrics.note_admitting(time.perf_counter() - began)
 
     async def _enter(self) -> tuple[Endpoint, Principal]:
         call, directory = self.call, self.plane.directory

@@ -17,7 +17,7 @@ from servers.gateway.watch import Watch
 from servers.pipeline import lists, metrics, reading, tools
 from servers.pipeline.call import Call
 from servers.pipeline.directory import Directory, Endpoint
-from servers.pipeline.loading import LIVE
+from servers.pipeline.material import LIVE
 from servers.pipeline.principals import Principal
 from servers.pipeline.snapshot import Snapshot
 from servers.protocol import handshake, modern
@@ -52,7 +52,10 @@ async def answer(
         if not envelope.is_request:
             return ACCEPTED
         call.client = modern.client_name(meta)
-        snapshot = await _snapshot(call, endpoint, directory)
+        snapshot = endpoint.snapshots.peek(call.selector or LIVE) or await _snapshot(
+            call, endpoint, directory
+        )
+        call.snapshot = snapshot
         result = await _result(call, snapshot, endpoint, directory, sealer, receive)
         cache = {"ttlMs": 0 if call.is_draft else LIST_TTL, "cacheScope": _scope_of(endpoint, principal)}
         modern.complete(result, server=snapshot.info, method=call.method, cache=cache)
@@ -83,7 +86,7 @@ async def _initialize(
 ) -> Answer:
     token, session = sessions.open_session(call, envelope, endpoint, principal, sealer)
     call.revision, call.client = session.revision, session.client
-    snapshot = await _snapshot(call, endpoint, directory)
+    call.snapshot = snapshot = await _snapshot(call, endpoint, directory)
     result = sessions.initialized(session, snapshot)
     return 200, _encoded(envelope, result), [(b"mcp-session-id", token.encode())]
 
@@ -98,7 +101,7 @@ async def _in_session(
     receive: Receive,
 ) -> Answer:
     session = await sessions.current_session(call, endpoint, principal, directory=directory, sealer=sealer)
-    call.revision, call.client = session.revision, session.client
+    call.revision, call.client, call.session = session.revision, session.client, session.nonce.hex()
     handshake.check_version_header(call.headers, session.revision)
     if not envelope.is_request:
         return ACCEPTED
@@ -108,18 +111,19 @@ async def _in_session(
     if call.method == "logging/setLevel":
         await sessions.set_level(session, call.params.get("level"), endpoint, directory)
         return 200, _encoded(envelope, {}), []
-    snapshot = await _snapshot(call, endpoint, directory)
+    snapshot = endpoint.snapshots.peek(call.selector or LIVE) or await _snapshot(call, endpoint, directory)
+    call.snapshot = snapshot
     # A handshake client that hangs up has not cancelled, so its call is not watched (specification, transports).
     result = await _result(call, snapshot, endpoint, directory, sealer, None)
     return 200, _encoded(envelope, result), []
 
 
 async def _snapshot(call: Call, endpoint: Endpoint, directory: Directory) -> Snapshot:
+    """From the database. Raises `NotFound`."""
     selector = call.selector or LIVE
-    snapshot = endpoint.snapshots.peek(selector) or await directory.snapshot(endpoint, selector)
+    snapshot = await directory.snapshot(endpoint, selector)
     if snapshot is None:
         raise NotFound(_nothing_published(selector), code="version_not_found")
-    call.snapshot = snapshot
     return snapshot
 
 
@@ -166,6 +170,7 @@ async def _read(call: Call, snapshot: Snapshot, endpoint: Endpoint, receive: Rec
         asyncio.get_running_loop().time() + reading.SECONDS,
         endpoint.facts.limits.answer_bytes,
         "" if call.principal is None else call.principal.key,
+        call.session,
     )
     if call.method == "resources/read":
         call.subject = str(params.get("uri", ""))
@@ -194,6 +199,7 @@ async def _call_tool(call: Call, snapshot: Snapshot, endpoint: Endpoint, receive
             answer_bytes=endpoint.facts.limits.answer_bytes,
             request_id=call.request_id,
             principal="" if call.principal is None else call.principal.key,
+            session=call.session,
         )
         if receive is None or tool.binding.is_immediate:
             outcome = await work

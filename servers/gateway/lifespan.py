@@ -21,6 +21,7 @@ from servers.pipeline.journal import Journal
 from servers.pipeline.parts import Runtimes
 from servers.pipeline.shipping import Shipping
 from servers.pipeline.turned_away import Clerk, register
+from servers.pipeline.watching import Watcher
 from servers.protocol.tokens import Sealer
 from servers.runtimes.upstreams import Upstreams
 from tenants.quotas import LocalQuotas
@@ -54,9 +55,12 @@ class Lifespan:
 
 
 @contextlib.asynccontextmanager
-async def running_plane() -> AsyncIterator[Plane]:
-    """Everything a gateway needs, started in the order of dependence and stopped in reverse."""
-    runtimes = Runtimes.over(Upstreams(session), _shared_answers())
+async def running_plane(*, watches: bool = True) -> AsyncIterator[Plane]:
+    """Everything a gateway needs, started in the order of dependence and stopped in reverse.
+
+    With `watches` it also probes upstreams whose turn it is.
+    """
+    runtimes = Runtimes.over(Upstreams(session), _shared_answers(), runner=settings.RUNNER_DIR)
     directory = Directory(runtimes)
     journal = Journal(settings.JOURNAL_DIR)
     shipping = shipping_of(journal)
@@ -64,10 +68,10 @@ async def running_plane() -> AsyncIterator[Plane]:
     clerk.start()
     wakeups = Wakeups()
     await directory.start()
-    tasks = [
-        asyncio.create_task(_poll(directory, wakeups, shipping)),
-        asyncio.create_task(_tidy(runtimes)),
-    ]
+    watcher = Watcher(runtimes)
+    tasks = [asyncio.create_task(_poll(directory, wakeups, shipping)), asyncio.create_task(_tidy(runtimes))]
+    if watches:
+        tasks.append(asyncio.create_task(watcher.run()))
     try:
         yield Plane(directory, journal, LocalQuotas(), Sealer(settings.SECRET_KEY))
     finally:
@@ -76,6 +80,7 @@ async def running_plane() -> AsyncIterator[Plane]:
         await asyncio.wait(tasks, timeout=STOP_SECONDS)
         await wakeups.close()
         await runtimes.close()
+        await asyncio.to_thread(watcher.close)
         await asyncio.to_thread(directory.close)
         await asyncio.to_thread(clerk.stop)
         await asyncio.to_thread(shipping.stop)

@@ -13,6 +13,8 @@ import msgspec
 from servers.pipeline.overriding import Switch
 
 Json = dict[str, Any]
+# The channels that every server has.
+LIVE, DRAFT = "live", "draft"
 
 
 @dataclass(frozen=True, slots=True)

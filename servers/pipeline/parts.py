@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mooring import __version__
@@ -16,6 +17,7 @@ from servers.pipeline.remotes import Remotes, Source
 from servers.protocol.headers import MirroredParameter, mirrored_parameters
 from servers.runtimes import static
 from servers.runtimes.base import ToolBinding
+from servers.runtimes.code.registry import CodeClients
 from servers.runtimes.failing import FailingTool
 from servers.runtimes.http import tool as http
 from servers.runtimes.remote.configured import seconds_of
@@ -28,27 +30,40 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Runtimes:
-    """What all bindings of a process share: connections, MCP clients, remembered answers."""
+    """What all bindings of a process share: connections, MCP clients, remembered answers. Without `code` none runs."""
 
     upstreams: Upstreams
     clients: RemoteClients
     answers: Answers
+    code: CodeClients | None = None
 
     @classmethod
-    def over(cls, upstreams: Upstreams, shared: SharedAnswers | None = None) -> Runtimes:
+    def over(
+        cls, upstreams: Upstreams, shared: SharedAnswers | None = None, *, runner: Path | None = None
+    ) -> Runtimes:
+        """To be called on the event loop when there is a `runner`, which is the folder of its socket."""
         introduction = Introduction(version=__version__)
-        return cls(upstreams, RemoteClients(upstreams, introduction=introduction), Answers(shared))
+        return cls(
+            upstreams,
+            RemoteClients(upstreams, introduction=introduction),
+            Answers(shared),
+            None if runner is None else CodeClients(runner, introduction=introduction),
+        )
 
     async def close_idle(self) -> None:
         """To be called every minute or so."""
         await self.clients.close_idle()
         await self.upstreams.close_idle()
+        if self.code is not None:
+            await self.code.close_idle()
 
     async def close(self) -> None:
         """What is running fails."""
         await self.answers.close()
         await self.clients.close()
         await self.upstreams.close()
+        if self.code is not None:
+            await self.code.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +97,7 @@ class Parts:
 
 def parts_of(material: Material, runtimes: Runtimes) -> Parts:
     manifest = material.manifest
-    remotes = Remotes(material, runtimes.clients)
+    remotes = Remotes(material, runtimes.clients, runtimes.code)
     return Parts(
         tools={
             tool["name"]: _tool(tool, material, remotes, runtimes) for tool in _enabled(manifest, "tools")

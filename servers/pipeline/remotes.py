@@ -1,20 +1,22 @@
-"""Parts of a version that live on MCP servers elsewhere, made ready to be asked for."""
+"""Parts of a version that other MCP servers have, elsewhere or as uploaded code, made ready to be asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from servers.manifests import source_of
-from servers.pipeline.material import Material
+from servers.manifests import SECTIONS, source_of
+from servers.pipeline.material import LIVE, Material
 from servers.protocol.errors import ProtocolError
 from servers.protocol.headers import mirrored_parameters
 from servers.runtimes.base import ToolBinding
+from servers.runtimes.code.configured import spec_of
+from servers.runtimes.code.registry import CodeClients
 from servers.runtimes.failing import FailingTool
 from servers.runtimes.http.masking import Mask
 from servers.runtimes.http.values import NotReady, Values
-from servers.runtimes.remote.client import RemoteClient
+from servers.runtimes.remote.calling import Caller
 from servers.runtimes.remote.configured import endpoint_of, seconds_of
 from servers.runtimes.remote.registry import RemoteClients
 from servers.runtimes.remote.results import Completion, PromptAnswer
@@ -77,7 +79,7 @@ class _There:
 class _Remote:
     """One resource, template or prompt that is elsewhere."""
 
-    def __init__(self, client: RemoteClient, mask: Mask, there: _There, seconds: float) -> None:
+    def __init__(self, client: Caller, mask: Mask, there: _There, seconds: float) -> None:
         self._there = there
         self._resources = RemoteResources(client, seconds=seconds, masking=mask)
         self._prompt = RemotePrompt(client, there.theirs, seconds=seconds, masking=mask)
@@ -101,11 +103,12 @@ class _Remote:
 class Remotes:
     """The upstreams of one version, each compiled once however many parts come from it."""
 
-    def __init__(self, material: Material, clients: RemoteClients) -> None:
+    def __init__(self, material: Material, clients: RemoteClients, code: CodeClients | None) -> None:
         self._material = material
         self._clients = clients
+        self._code = code
         self._mask = Mask(material.secrets.values())
-        self._reached: dict[str, RemoteClient | NotReady] = {}
+        self._reached: dict[str, Caller | NotReady] = {}
 
     def tool(self, tool: Json) -> ToolBinding:
         """Raises ValueError for an upstream that can never be asked."""
@@ -116,11 +119,13 @@ class Remotes:
         if isinstance(client, NotReady):
             return FailingTool(client.failure, client.sentence)
         hints = tool.get("annotations", {})
+        # Code hears no headers.
+        is_elsewhere = "url" in self._material.manifest["upstreams"][remote["upstream"]]
         return RemoteTool(
             client,
             remote["name"],
             is_idempotent=bool(hints.get("readOnlyHint") or hints.get("idempotentHint")),
-            mirrored=mirrored_parameters(tool["input_schema"]),
+            mirrored=mirrored_parameters(tool["input_schema"]) if is_elsewhere else (),
             seconds=seconds_of(remote),
             masking=self._mask,
         )
@@ -162,17 +167,44 @@ class Remotes:
         seen = self._material.definitions.get((source_of(upstream), section, theirs))
         return seen is not None and seen != remote["digest"]
 
-    def _client(self, name: str) -> RemoteClient | NotReady:
+    def _client(self, name: str) -> Caller | NotReady:
         if name not in self._reached:
-            self._reached[name] = self._compiled(self._material.manifest.get("upstreams", {}).get(name))
+            self._reached[name] = self._compiled(name)
         return self._reached[name]
 
-    def _compiled(self, upstream: Json | None) -> RemoteClient | NotReady:
+    def _compiled(self, name: str) -> Caller | NotReady:
+        upstream = self._material.manifest.get("upstreams", {}).get(name)
         if upstream is None:
             raise ValueError("Its upstream is not declared any more.")
-        values = Values(self._material.variables.get, self._material.secrets.get)
         try:
-            endpoint = endpoint_of(upstream, values)
+            if "code" in upstream:
+                return self._compiled_code(name, upstream)
+            values = Values(self._material.variables.get, self._material.secrets.get)
+            return self._clients.get(str(self._material.tenant), endpoint_of(upstream, values))
         except NotReady as problem:
             return problem
-        return self._clients.get(str(self._material.tenant), endpoint)
+
+    def _compiled_code(self, name: str, upstream: Json) -> Caller:
+        material = self._material
+        if self._code is None:
+            raise NotReady("runner_away", "Uploaded code is not run here.")
+        spec = spec_of(
+            upstream,
+            material.variables.get,
+            material.secrets.get,
+            tenant=str(material.tenant),
+            server=str(material.server),
+            seconds=max(_seconds_of_parts(material.manifest, name), default=0.0),
+        )
+        client = self._code.get(spec)
+        if material.channel == LIVE:
+            self._code.wake(client)
+        return client
+
+
+def _seconds_of_parts(manifest: Json, upstream: str) -> Iterator[float]:
+    """How long each part of the upstream may take."""
+    for section in SECTIONS:
+        for part in manifest.get(section, []):
+            if part.get("remote", {}).get("upstream") == upstream:
+                yield seconds_of(part["remote"])

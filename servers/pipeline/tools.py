@@ -53,11 +53,17 @@ def validated(tool: Tool, arguments: Mapping[str, Any]) -> Outcome | None:
 
 
 async def run(
-    tool: Tool, arguments: Mapping[str, Any], *, answer_bytes: int, request_id: str, principal: str
+    tool: Tool,
+    arguments: Mapping[str, Any],
+    *,
+    answer_bytes: int,
+    request_id: str,
+    principal: str,
+    session: str = "",
 ) -> Outcome:
     """The tool's answer, checked against its output schema. The deadline holds even for a runtime that ignores it."""
     deadline = asyncio.get_running_loop().time() + tool.seconds
-    call = ToolCall(arguments, deadline, answer_bytes, request_id, principal)
+    call = ToolCall(arguments, deadline, answer_bytes, request_id, principal, session)
     if tool.binding.is_immediate:
         outcome = await tool.binding.call(call)
     else:

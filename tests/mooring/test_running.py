@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
+import json
 import os
 import signal
 import socket
@@ -13,9 +15,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
+from typing import Any
 
+import django
 import pytest
 
+from mooring.cli import stepping_down
+from servers.runner.client import SOCKET, RunnerClient
+from tests.runners import spec_of
+from tests.sandboxes import make_artifact, readable_folder, require_sandboxes
+from tests.servers.runner.test_supervisor import alive, descendants, groups_of
 from tests.services import free_port
 
 START_SECONDS = 90.0
@@ -65,7 +74,13 @@ def start(tmp_path: Path) -> Iterator[Starter]:
     """`start("up")` starts `mooring up` on a data directory and a port of the test's own."""
     started: list[Running] = []
 
-    def run(*arguments: str, port: int = 0, **variables: str) -> Running:
+    def run(
+        *arguments: str,
+        port: int = 0,
+        python: str = sys.executable,
+        user: int | None = None,
+        **variables: str,
+    ) -> Running:
         port = port or free_port()
         log = tmp_path / f"log-{len(started)}"
         environment = os.environ | {
@@ -73,17 +88,22 @@ def start(tmp_path: Path) -> Iterator[Starter]:
             "MOORING_URL": f"http://localhost:{port}",
             "MOORING_HOSTS": f"localhost:{port},127.0.0.1:{port}",
             "MOORING_DRAIN": "0",
+            # The usual place is one that outlives a test.
+            "MOORING_RUNNER_STORE": str(tmp_path / "store"),
             "PORT": str(port),
         }
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "mooring.cli.running", *arguments],
+                [python, "-m", "mooring.cli.running", *arguments],
                 env=environment | variables,
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,
-                cwd=tmp_path,
+                cwd="/",
                 start_new_session=True,
+                user=user,
+                group=user,
+                extra_groups=None if user is None else [],
             )
         started.append(Running(process, port, log))
         return started[-1]
@@ -122,7 +142,7 @@ def test_up_brings_everything_up_mends_it_and_ctrl_c_takes_it_down(start: Starte
     assert f"http://localhost:{up.port}" in up.output()
     assert up.get("/readyz").status == 200
 
-    web = next(each for each in processes_below(tmp_path) if b"serve" in command_of(each))
+    web = next(each for each in children_of(up.process.pid) if b"serve" in command_of(each).split(b"\0"))
     os.kill(web, signal.SIGKILL)
     until(lambda: "The web server was killed by SIGKILL. It starts again" in up.output(), up)
     until(lambda: up.answers() == 200, up)
@@ -141,6 +161,43 @@ def test_killing_up_leaves_no_process(start: Starter, tmp_path: Path) -> None:
     up.process.kill()
     up.process.wait()
     until(lambda: not processes_below(tmp_path), up, 20)
+
+
+def test_killing_up_leaves_nothing_of_what_its_runner_runs(start: Starter) -> None:
+    require_sandboxes()
+    mounts = Path("/proc/self/mountinfo").read_text()
+    with readable_folder() as folder:
+        up = start(
+            "up", MOORING_RUNNER_DIR=str(folder / "runner"), MOORING_RUNNER_STORE=str(folder / "store")
+        )
+        up.wait_for_answer()
+        until(lambda: "The runner is ready: servers run in sandboxes." in up.output(), up)
+        asyncio.run(one_server_in(folder))
+        family = descendants(up.process.pid)
+        assert len(groups_of(folder / "runner")) >= 1
+        up.process.kill()
+        up.process.wait()
+        until(lambda: not alive(family) and not groups_of(folder / "runner"), up, 20)
+        assert not (folder / "runner" / SOCKET).exists()
+    assert Path("/proc/self/mountinfo").read_text() == mounts
+
+
+async def one_server_in(folder: Path) -> None:
+    client = RunnerClient(folder / "runner")
+    await client.ensure(spec_of(make_artifact(folder / "artifact", "server.py")))
+    await client.close()
+
+
+def children_of(process: int) -> list[int]:
+    return [number for number in descendants(process) if process_above(number) == process]
+
+
+def process_above(process: int) -> int:
+    """0 when it is gone."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{process}/status").read_text()
+        return int(status.split("PPid:\t")[1].split("\n")[0])
+    return 0
 
 
 def command_of(process: int) -> bytes:
@@ -232,3 +289,112 @@ def test_production_refuses_to_start_without_an_address(start: Starter) -> None:
     server = start("serve", "--migrate-first", MOORING_URL="")
     assert server.process.wait(START_SECONDS) == 1
     assert "MOORING_URL is not set." in server.output()
+
+
+# ---- who runs as whom ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def open_python(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """A Python that every user of the machine may run, and the variables with which it finds all of Mooring."""
+    if os.geteuid() != 0 or sys.platform != "linux":
+        pytest.skip("Only root can become somebody else.")
+    system = "/usr/bin/python3"
+    packages = Path(django.__file__).parent.parent
+    root = Path(__file__).resolve().parents[2]
+    version = ".".join(map(str, sys.version_info[:2]))
+    asked = subprocess.run([system, "--version"], capture_output=True, text=True, check=False)
+    if f" {version}." not in asked.stdout or stepping_down.closed(packages / "django" / "__init__.py"):
+        pytest.skip(f"{system} is no Python {version}, or others may not read {packages}.")
+    with readable_folder() as folder:
+        # A package of the lock that releases before 3.11.3 want and later ones do not.
+        (folder / "async_timeout.py").write_text("from asyncio import timeout\n")
+        path = ":".join(map(str, (root, root / "platform", packages, folder)))
+        data = str(folder / "data")
+        store = {"MOORING_RUNNER_STORE": f"{data}/runner/store"}
+        yield system, {"PYTHONPATH": path, "MOORING_DATA_DIR": data} | store
+
+
+def users_of(process: int) -> dict[str, int]:
+    """Command of `mooring` → user, for it and what it has started."""
+    found = {}
+    for number in (process, *descendants(process)):
+        words = command_of(number).split(b"\0")
+        if b"mooring.cli.running" in words:
+            user = Path(f"/proc/{number}/status").read_text().split("Uid:\t")[1].split("\t")[0]
+            found[words[words.index(b"mooring.cli.running") + 1].decode()] = int(user)
+    return found
+
+
+def check_of(running: Running, name: str) -> Any:
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+    connection.request("GET", "/readyz")
+    report = json.loads(connection.getresponse().read())
+    connection.close()
+    return report["checks"][name]
+
+
+def test_of_what_root_starts_only_the_runner_stays_root(
+    start: Starter, open_python: tuple[str, dict[str, str]]
+) -> None:
+    require_sandboxes()
+    python, variables = open_python
+    mine, theirs = 0, stepping_down.USER
+    expected = {"up": mine, "serve": theirs, "worker": theirs, "beat": theirs, "runner": mine}
+
+    def up_and_down() -> None:
+        up = start("up", python=python, **variables)
+        up.wait_for_answer()
+        until(lambda: "The runner is ready: servers run in sandboxes." in up.output(), up)
+        until(lambda: users_of(up.process.pid) == expected, up)
+        assert check_of(up, "runner")["detail"] == "servers run in sandboxes"  # asked by the web server
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(20) == 0, up.output()
+        for word in ("Traceback", "Warning"):
+            assert word not in up.output()
+
+    up_and_down()
+    up_and_down()  # everything is there already
+    data = Path(variables["MOORING_DATA_DIR"])
+    owners = {path.name: path.stat().st_uid for path in data.iterdir()}
+    assert owners.pop("runner") == data.stat().st_uid == mine
+    assert set(owners.values()) == {theirs}
+
+
+def test_without_root_code_is_not_run_and_that_is_said(
+    start: Starter, open_python: tuple[str, dict[str, str]]
+) -> None:
+    python, variables = open_python
+    folder = Path(variables["MOORING_DATA_DIR"])
+    folder.mkdir()
+    os.chown(folder, stepping_down.USER, stepping_down.USER)
+    up = start("up", python=python, user=stepping_down.USER, **variables)
+    up.wait_for_answer()
+    until(lambda: "Uploaded code cannot be run: its sandboxes need root." in up.output(), up)
+    assert check_of(up, "runner")["status"] == "healthy"
+    assert "runner" not in users_of(up.process.pid)
+
+
+def test_without_root_a_developer_may_have_code_run_all_the_same(
+    start: Starter, open_python: tuple[str, dict[str, str]]
+) -> None:
+    require_sandboxes()
+    python, variables = open_python
+    folder = Path(variables["MOORING_DATA_DIR"])
+    folder.mkdir()
+    os.chown(folder, stepping_down.USER, stepping_down.USER)
+    up = start("up", python=python, user=stepping_down.USER, MOORING_RUNNER_UNSAFE="1", **variables)
+    up.wait_for_answer()
+    until(lambda: "The runner is ready, UNSAFE" in up.output(), up)
+    found = check_of(up, "runner")
+    assert (found["status"], found["detail"].startswith("UNSAFE: ")) == ("degraded", True)
+
+
+def test_where_others_cannot_enter_all_stays_root_and_that_is_said(start: Starter, tmp_path: Path) -> None:
+    if os.geteuid() != 0 or sys.platform != "linux":
+        pytest.skip("Only root can become somebody else.")
+    tmp_path.chmod(0o700)
+    up = start("up")
+    up.wait_for_answer()
+    assert "The web server and the workers run as root, since no other user may" in up.output()
+    assert users_of(up.process.pid)["serve"] == 0

@@ -17,8 +17,9 @@ from typing import Annotated
 
 import typer
 
+from mooring.cli import stepping_down
 from mooring.cli.presence import announced
-from mooring.cli.supervision import Child, Family, hang_on_lifeline
+from mooring.cli.supervision import Child, Family, Lowered, hang_on_lifeline
 from mooring.errors import MooringError, Unavailable
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mooring.settings")
@@ -31,6 +32,8 @@ Port = Annotated[
 START_SECONDS = 60.0
 # Running calls get this long at the end: people who press Ctrl-C wait, a rolling update may.
 GRACE_EMBEDDED, GRACE_PRODUCTION = 2, 20
+# Linux's bound on the path of a socket, less the longest name in the runner's folder.
+LONGEST_RUNNER_FOLDER = 107 - len("/runner.token")
 
 
 # ---- the parts -------------------------------------------------------------------------------------------
@@ -118,9 +121,9 @@ def runner(
     """Run the servers that are code, each in a sandbox. As root, since every server gets a user of its own."""
     hang_on_lifeline()
     from mooring.cli.runner import run  # its machinery is for this command alone
+    from mooring.environment import data_directory  # Django's errors, which no help needs
 
-    data = Path(os.environ.get("MOORING_DATA_DIR") or "var")
-    run((folder or data / "runner").resolve(), memory=memory, group=group, unsafe=unsafe)
+    run((folder or data_directory() / "runner").resolve(), memory=memory, group=group, unsafe=unsafe)
 
 
 @running.command()
@@ -137,23 +140,25 @@ def migrate() -> None:
 
 @running.command()
 def up(host: Host = "127.0.0.1", port: Port = None) -> None:
-    """Run everything on this machine: database, web server, worker and clock. Ctrl-C stops it."""
+    """Run everything on this machine: database, web server, worker, clock and runner. Ctrl-C stops it."""
     _set_port(port)
     from django.conf import settings  # also makes this installation's secrets, before the children look
 
     lock = _only_web_process(settings.DATA_DIR)
     if lock is not None:
         os.close(lock)  # the web server takes it; this was to refuse before anything is started
+    lowered = _lowered()
     family = Family(_say)
     family.listen()
     has_begun = False
     try:
-        web = family.start("web server", "serve", "--host", host, "--migrate-first")
-        has_begun = _answers(web, family, host, settings.PORT)
+        web = family.start("web server", "serve", "--host", host, "--migrate-first", lowered=lowered)
+        has_begun = answers(web, family, host, settings.PORT)
         if has_begun:
             _greet(settings.ORIGIN, settings.DATA_DIR)
-            family.start("worker", "worker")
-            family.start("clock", "beat")
+            family.start("worker", "worker", lowered=lowered)
+            family.start("clock", "beat", lowered=lowered)
+            _start_runner(family, lowered)
             family.watch()
     finally:
         family.stop(settings.DRAIN_SECONDS + GRACE_EMBEDDED + 3.0)
@@ -162,7 +167,42 @@ def up(host: Host = "127.0.0.1", port: Port = None) -> None:
     _say("Mooring has stopped.")
 
 
-def _answers(web: Child, family: Family, host: str, port: int) -> bool:
+def _lowered() -> Lowered | None:
+    """The user that all but the runner become, when we are root. None: they stay who we are."""
+    if os.geteuid() != 0 or sys.platform != "linux":
+        return None
+    from django.conf import settings
+
+    folders = (settings.DATA_DIR, settings.RUNNER_DIR, settings.JOURNAL_DIR)
+    why = stepping_down.obstacle(*folders, settings.PORT) or stepping_down.give(*folders)
+    if why:
+        _say(f"The web server and the workers run as root, since {why}.")
+        return None
+    return Lowered(stepping_down.USER, settings.DATA_DIR)
+
+
+def _start_runner(family: Family, lowered: Lowered | None) -> None:
+    """Where it can do anything; else say what is missing."""
+    from django.conf import settings
+
+    from mooring.environment import flag  # as above
+
+    if sys.platform != "linux":
+        _say("Uploaded code cannot be run here: its sandboxes need Linux.")
+    elif os.geteuid() != 0 and not flag("MOORING_RUNNER_UNSAFE"):
+        _say(
+            "Uploaded code cannot be run: its sandboxes need root. With MOORING_RUNNER_UNSAFE=1 they do without."
+        )
+    elif len(os.fsencode(settings.RUNNER_DIR)) > LONGEST_RUNNER_FOLDER:
+        _say(
+            f"Uploaded code cannot be run: {settings.RUNNER_DIR} is too long a path. Set MOORING_RUNNER_DIR."
+        )
+    else:
+        group = [] if lowered is None else ["--group", str(lowered.user)]
+        family.start("runner", "runner", "--folder", str(settings.RUNNER_DIR), *group)
+
+
+def answers(web: Child, family: Family, host: str, port: int) -> bool:
     """Wait for the first answer. False when the server died, was told to stop, or took too long."""
     address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     deadline = time.monotonic() + START_SECONDS
@@ -288,9 +328,13 @@ def _refuse_unsafe() -> None:
 
 
 def _forgive_root() -> None:
-    """Celery warns of root at length. Containers have a user; on a laptop or in CI the owner has decided."""
-    if os.geteuid() == 0:
-        warnings.filterwarnings("ignore", message=".*superuser privileges.*")
+    """Celery warns of root at length. Containers have a user; on a laptop or in CI the owner has decided.
+
+    The user that `up` has for its workers stands in no list, which Celery takes for root's disguise.
+    """
+    if os.geteuid() in (0, stepping_down.USER):
+        for message in (".*superuser privileges.*", ".*entry for the specified gid.*"):
+            warnings.filterwarnings("ignore", message=message)
 
 
 if __name__ == "__main__":

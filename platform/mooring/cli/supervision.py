@@ -10,7 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 LIFELINE = "MOORING_LIFELINE"
 # How long a process may take to stop after its parent has died.
@@ -37,12 +40,21 @@ def _hang(descriptor: int) -> None:
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-class Child:
-    """One process with a name for people."""
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """Another user for a process, who is also its group's only one; `home` is a folder that is open to it."""
 
-    def __init__(self, name: str, command: Sequence[str]) -> None:
+    user: int
+    home: Path
+
+
+class Child:
+    """One process with a name for people; `lowered` is who it becomes, None: it stays who we are."""
+
+    def __init__(self, name: str, command: Sequence[str], lowered: Lowered | None = None) -> None:
         self.name = name
         self.command = command
+        self._lowered = lowered
         self.process: subprocess.Popen[bytes] | None = None
         self.start_at = 0.0
         self._started_at = 0.0
@@ -53,11 +65,21 @@ class Child:
         # A session of its own: Ctrl-C reaches us alone, and we say who stops when.
         self.process = subprocess.Popen(
             self.command,
-            env=os.environ | {LIFELINE: str(lifeline)},
+            env=os.environ | {LIFELINE: str(lifeline)} | self._home(),
             pass_fds=[lifeline],
             start_new_session=True,
             stdin=subprocess.DEVNULL,
+            **self._identity(),
         )
+
+    def _identity(self) -> dict[str, Any]:
+        if self._lowered is None:
+            return {}
+        return {"user": self._lowered.user, "group": self._lowered.user, "extra_groups": []}
+
+    def _home(self) -> dict[str, str]:
+        """Ours may be shut, at which some libraries stumble."""
+        return {} if self._lowered is None else {"HOME": str(self._lowered.home)}
 
     def has_died(self) -> bool:
         return self.process is not None and self.process.poll() is not None
@@ -95,9 +117,9 @@ class Family:
         self._lifeline, self._our_end = os.pipe()
         self._signals = 0
 
-    def start(self, name: str, *arguments: str) -> Child:
+    def start(self, name: str, *arguments: str, lowered: Lowered | None = None) -> Child:
         """Start `mooring ARGUMENTS` as a process."""
-        child = Child(name, [sys.executable, "-m", "mooring.cli.running", *arguments])
+        child = Child(name, [sys.executable, "-m", "mooring.cli.running", *arguments], lowered)
         child.start(self._lifeline)
         self._children.append(child)
         return child

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -23,13 +24,20 @@ class Era(Enum):
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
-    """One request. `limit` bounds the answer's bytes; `mirrored` are the Mcp-Param-* headers, for the modern era."""
+    """One request. `limit` bounds the answer's bytes; `mirrored` are the Mcp-Param-* headers, for the modern era.
+
+    `deadline` is on the event loop's clock; what is left until then is told to the upstream where its transport allows.
+    """
 
     method: str
     params: Json
     limit: int
     identity: Identity = SHARED
     mirrored: Headers = ()
+    deadline: float = 0.0
+
+    def seconds_left(self) -> float:
+        return self.deadline - asyncio.get_running_loop().time()
 
 
 @dataclass(frozen=True, slots=True)

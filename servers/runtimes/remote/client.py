@@ -11,29 +11,26 @@ and keeps to the upstream's limit of concurrent calls and its breaker. Deadlines
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable
+from typing import Literal, TypeVar
 
 import msgspec
 
-from servers.protocol.headers import MirroredParameter
-from servers.runtimes.alarms import TimeLimit
-from servers.runtimes.base import Health, Outcome
-from servers.runtimes.breaker import Verdict
-from servers.runtimes.remote import health, modern, results
-from servers.runtimes.remote.asking import About, Ask, Era, Json, Session
+from servers.runtimes.base import Health
+from servers.runtimes.remote import health, results
+from servers.runtimes.remote.asking import About, Ask, Era, Session
 from servers.runtimes.remote.bounds import OPENING_SECONDS, SESSIONS
+from servers.runtimes.remote.calling import Visitor
 from servers.runtimes.remote.endpoint import SHARED, Endpoint, Identity, Introduction
 from servers.runtimes.remote.failures import (
     BadStatus,
     CallFailed,
     EraMistaken,
+    NotOpened,
     Refused,
     SessionLost,
     Unreachable,
-    left_alone,
     timed_out,
 )
 from servers.runtimes.remote.flight import SingleFlight
@@ -42,18 +39,16 @@ from servers.runtimes.remote.listing import Kind, Listing, Pages
 from servers.runtimes.remote.messages import Reply, result_of
 from servers.runtimes.remote.modern import Modern
 from servers.runtimes.remote.pool import Pool
-from servers.runtimes.remote.results import Completion, PromptAnswer, Reading
 from servers.runtimes.remote.stream import open_stream
 from servers.runtimes.remote.wire import Wire
-from servers.runtimes.upstreams import Unavailable, Upstream, Visit
+from servers.runtimes.upstreams import Upstream, Visit
 
 R = TypeVar("R")
-_PAUSE = (0.01, 0.1)
 # How an upstream refuses to initialize when it is an HTTP+SSE one.
 _NO_HANDSHAKE = (400, 404, 405)
 
 
-class RemoteClient:
+class RemoteClient(Visitor):
     """Belongs to the event loop, but may be made on any thread.
 
     `upstream` brings the HTTP session, the limit and the breaker.
@@ -70,8 +65,8 @@ class RemoteClient:
         sessions: int = SESSIONS,
         on_session: Callable[[RemoteClient], None] = lambda client: None,
     ) -> None:
+        super().__init__(upstream)
         self.endpoint = endpoint
-        self.upstream = upstream
         self._wire = Wire(endpoint, upstream, introduction or Introduction())
         self._modern = Modern(self._wire)
         self._pool = Pool(self._open, self._wire.errands, size=sessions)
@@ -94,64 +89,7 @@ class RemoteClient:
         """Since the client was made."""
         return self._pool.opened
 
-    # ---- what can be asked -------------------------------------------------------------------------------
-
-    async def call_tool(
-        self,
-        name: str,
-        arguments: Mapping[str, Any],
-        *,
-        deadline: float,
-        limit: int,
-        is_idempotent: bool = False,
-        mirrored: Iterable[MirroredParameter] = (),
-        identity: Identity = SHARED,
-    ) -> Outcome:
-        """`limit` bounds the answer's bytes; `mirrored` are the annotated properties of the upstream's own schema.
-
-        Raises ProtocolError for what passes on as such: the upstream knows no such tool, or refuses the arguments.
-        """
-        params = {"name": name, "arguments": arguments}
-        try:
-            headers = modern.mirrored(mirrored, arguments) if mirrored else ()
-            ask = Ask("tools/call", params, limit, identity, headers)
-            result = await self._ask(ask, results.TOOL, deadline, is_idempotent)
-            return results.outcome_of(result)
-        except CallFailed as failed:
-            return results.failed_tool(failed)
-
-    async def read_resource(
-        self, uri: str, *, deadline: float, limit: int, identity: Identity = SHARED
-    ) -> Reading:
-        ask = Ask("resources/read", {"uri": uri}, limit, identity)
-        return results.reading_of(await self._ask(ask, results.RESOURCE, deadline))
-
-    async def get_prompt(
-        self,
-        name: str,
-        arguments: Mapping[str, str],
-        *,
-        deadline: float,
-        limit: int,
-        identity: Identity = SHARED,
-    ) -> PromptAnswer:
-        ask = Ask("prompts/get", {"name": name, "arguments": arguments}, limit, identity)
-        return results.prompt_of(await self._ask(ask, results.PROMPT, deadline))
-
-    async def complete(
-        self,
-        reference: Json,
-        argument: Json,
-        context: Json | None = None,
-        *,
-        deadline: float,
-        limit: int,
-        identity: Identity = SHARED,
-    ) -> Completion:
-        """`reference`, `argument` and `context` as in completion/complete, in the upstream's own names."""
-        params = {"ref": reference, "argument": argument} | ({"context": context} if context else {})
-        ask = Ask("completion/complete", params, limit, identity)
-        return results.completion_of(await self._ask(ask, results.COMPLETION, deadline))
+    # ---- what it says of itself --------------------------------------------------------------------------
 
     async def about(self, *, deadline: float, identity: Identity = SHARED) -> About:
         """What the upstream says of itself, as it was when its era was found or the session opened."""
@@ -164,8 +102,8 @@ class RemoteClient:
         if not pages.is_offered(said.capabilities):
             return pages.listing()
         while (params := pages.next_params()) is not None:
-            ask = Ask(pages.method, params, pages.bytes_left, identity)
-            await pages.take(self._ask(ask, pages.decoder, deadline))
+            ask = Ask(pages.method, params, pages.bytes_left, identity, deadline=deadline)
+            await pages.take(self.ask(ask, pages.decoder))
         return pages.listing()
 
     async def probe(self, *, seconds: float = 5.0) -> Health:
@@ -178,7 +116,7 @@ class RemoteClient:
             async with asyncio.timeout(seconds):
                 await self._ping()
         except TimeoutError:
-            return health.of(timed_out(), self._era, time.monotonic() - began)
+            return health.of(timed_out(seconds), self._era, time.monotonic() - began)
         except CallFailed as failed:
             return health.of(failed, self._era, time.monotonic() - began)
         return health.of(None, self._era, time.monotonic() - began)
@@ -193,47 +131,6 @@ class RemoteClient:
         await self._wire.close()
 
     # ---- one request -------------------------------------------------------------------------------------
-
-    async def _ask(
-        self, ask: Ask, decoder: msgspec.json.Decoder[Reply[R]], deadline: float, is_repeatable: bool = True
-    ) -> R:
-        """Raises CallFailed."""
-        return await self._visiting(deadline, self._answered, ask, decoder, is_repeatable)
-
-    async def _visiting(self, deadline: float, work: Callable[..., Awaitable[R]], *about: Any) -> R:
-        """Do it as one call among those that the upstream may have at once. Raises CallFailed."""
-        try:
-            with TimeLimit(deadline) as time_limit:
-                async with self.upstream.visit() as visit:
-                    try:
-                        result = await work(visit, *about)
-                    except CallFailed as failed:
-                        visit.verdict = failed.verdict
-                        raise
-                    except asyncio.CancelledError:
-                        # A caller who went away says nothing about the upstream; our own limit of time does.
-                        visit.verdict = Verdict.FAILED if time_limit.expired else Verdict.UNKNOWN
-                        raise
-                    visit.verdict = Verdict.SUCCEEDED
-                    return result
-        except TimeoutError:
-            raise timed_out() from None
-        except Unavailable:
-            raise left_alone() from None
-
-    async def _answered(
-        self, visit: Visit, ask: Ask, decoder: msgspec.json.Decoder[Reply[R]], is_repeatable: bool
-    ) -> R:
-        """Each thing that can be mended is mended once."""
-        mended: tuple[type[CallFailed], ...] = ()
-        while True:
-            try:
-                return await self._once(ask, decoder)
-            except (SessionLost, EraMistaken, Unreachable) as failed:
-                if type(failed) in mended:
-                    raise
-                mended = (*mended, type(failed))
-                await self._mend(failed, visit, ask.identity, is_repeatable)
 
     async def _once(self, ask: Ask, decoder: msgspec.json.Decoder[Reply[R]]) -> R:
         if self._era is None:
@@ -270,9 +167,9 @@ class RemoteClient:
         if isinstance(failed, EraMistaken):
             await self._find_again(failed, identity)
             return
-        if not is_repeatable or not visit.take_retry():
+        if not isinstance(failed, Unreachable) or not is_repeatable or not visit.take_retry():
             raise failed
-        await asyncio.sleep(random.uniform(*_PAUSE))
+        await visit.pause()
 
     # ---- the era -----------------------------------------------------------------------------------------
 
@@ -301,7 +198,7 @@ class RemoteClient:
                 self._era = session.about.era
                 self._pool.give_back(place)
         except TimeoutError:
-            raise timed_out() from None
+            raise timed_out(OPENING_SECONDS) from None
 
     async def _open(self, identity: Identity) -> Session:
         """A session of the era that is known, or of the one that works. Raises CallFailed, EraMistaken among it."""
@@ -311,6 +208,8 @@ class RemoteClient:
             if self._era is None or bad.is_transient:
                 raise
             raise EraMistaken(bad, is_gone=True) from None
+        except Refused as refused:
+            raise NotOpened(refused) from None
         self._era, self._about = session.about.era, session.about
         self._on_session(self)
         return session

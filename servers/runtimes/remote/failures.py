@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from servers.runtimes.breaker import Verdict
 from servers.runtimes.remote.bounds import SENTENCE
+from servers.runtimes.upstreams import Busy, Unavailable
 
 # What a terminal or a reader could be fooled with; line feed and tab stay.
 _CONTROLS = re.compile(
@@ -18,13 +19,21 @@ _CONTROLS = re.compile(
 
 
 class CallFailed(Exception):
-    """No answer. `failure` is a stable code for the record, `sentence` is for people, `verdict` for the breaker."""
+    """No answer. `failure` is a stable code for the record, `sentence` is for people, `verdict` for the breaker.
 
-    def __init__(self, failure: str, sentence: str, verdict: Verdict = Verdict.FAILED) -> None:
+    `retry_after` is in seconds, or 0. With `is_local` it is this installation that cannot, not who was asked.
+    """
+
+    is_local: ClassVar[bool] = False
+
+    def __init__(
+        self, failure: str, sentence: str, verdict: Verdict = Verdict.FAILED, retry_after: int = 0
+    ) -> None:
         super().__init__(sentence)
         self.failure = failure
         self.sentence = sentence
         self.verdict = verdict
+        self.retry_after = retry_after
 
 
 class Unreachable(CallFailed):
@@ -46,12 +55,20 @@ class RpcError(msgspec.Struct, gc=False):
 
 
 class Refused(CallFailed):
-    """The upstream answered with a JSON-RPC error. It works; it did not want this."""
+    """The upstream answered with a JSON-RPC error. It works and did not want this, unless the status said otherwise."""
 
     def __init__(self, error: RpcError, verdict: Verdict = Verdict.SUCCEEDED) -> None:
         said = legible(error.message)
-        super().__init__("upstream_error", f"The upstream refused: {said or error.code}", verdict)
+        failure = "upstream_failed" if verdict is Verdict.FAILED else "upstream_error"
+        super().__init__(failure, f"The upstream refused: {said or error.code}", verdict)
         self.error = error
+
+
+class NotOpened(CallFailed):
+    """The upstream refused a session with a JSON-RPC error, which is about that and not about what a caller sent."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(refused.failure, refused.sentence, refused.verdict)
 
 
 class BadStatus(CallFailed):
@@ -105,7 +122,8 @@ def _of_status(status: int) -> tuple[str, str]:
             "upstream_redirect",
             "The upstream redirects. Redirects are not followed; put the final address into the server's settings.",
         )
-    return "upstream_status", f"The upstream answered with status {_named(status)}."
+    failure = "upstream_failed" if status >= 500 else "upstream_status"
+    return failure, f"The upstream answered with status {_named(status)}."
 
 
 def _named(status: int) -> str:
@@ -115,16 +133,18 @@ def _named(status: int) -> str:
         return str(status)
 
 
-def timed_out() -> CallFailed:
-    return CallFailed("upstream_timeout", "The upstream did not answer in time. Try again later.")
-
-
-def left_alone() -> CallFailed:
+def timed_out(seconds: float) -> CallFailed:
     return CallFailed(
-        "upstream_unavailable",
-        "The upstream failed several times in a row. Try again in half a minute.",
-        Verdict.UNKNOWN,
+        "upstream_timeout", f"The upstream did not answer within {seconds:.3g} s. Try again later."
     )
+
+
+def unavailable(why: Unavailable) -> CallFailed:
+    return CallFailed(why.failure, str(why), Verdict.UNKNOWN, why.retry_after)
+
+
+def busy() -> CallFailed:
+    return unavailable(Busy())
 
 
 def invalid(why: str) -> CallFailed:

@@ -13,6 +13,7 @@ import msgspec
 
 from servers.protocol.errors import INVALID_PARAMS, METHOD_NOT_FOUND
 from servers.protocol.revisions import HANDSHAKE, NEWEST_HANDSHAKE
+from servers.runtimes.patience import PatientHeaders
 from servers.runtimes.remote.asking import About, Ask, Era
 from servers.runtimes.remote.bounds import RESUME_SECONDS, RESUMPTIONS, SESSION_ID
 from servers.runtimes.remote.endpoint import Identity
@@ -61,6 +62,7 @@ class HandshakeSession:
         if about.revision in _WITH_HEADER:
             self._own["MCP-Protocol-Version"] = about.revision
         self._headers = wire.posted(identity, self._own)
+        self._patient = PatientHeaders(self._headers)
         self._ids = count(2)  # initialize was the first
         self._has_name = bool(session)
         self.about = about
@@ -79,7 +81,7 @@ class HandshakeSession:
         request_id = next(self._ids)
         body = request(request_id, ask.method, ask.params)
         try:
-            return request_id, await self._answer(body, request_id, ask.limit)
+            return request_id, await self._answer(body, request_id, ask)
         except BadStatus as bad:
             raise self._judged(bad) from None
         except asyncio.CancelledError:
@@ -87,12 +89,12 @@ class HandshakeSession:
             self._wire.errands.run(self._wire.tell(self._headers, cancelled(request_id)))
             raise
 
-    async def _answer(self, body: bytes, request_id: int, limit: int) -> bytes:
-        response = await self._wire.send("POST", self._headers, body)
+    async def _answer(self, body: bytes, request_id: int, ask: Ask) -> bytes:
+        response = await self._wire.send("POST", self._patient.within(ask.seconds_left()), body)
         try:
-            return await self._wire.answer(response, request_id, limit, self._refuse)
+            return await self._wire.answer(response, request_id, ask.limit, self._refuse)
         except StreamEnded as ended:
-            return await self._rest(ended, request_id, limit)
+            return await self._rest(ended, request_id, ask.limit)
 
     async def _rest(self, ended: StreamEnded, request_id: int, limit: int) -> bytes:
         """An upstream of 2025-11-25 may hang up and be asked for what is left of the stream.

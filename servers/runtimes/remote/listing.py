@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -35,6 +35,14 @@ class Listing:
     definitions: tuple[Json, ...] = ()
     problems: tuple[str, ...] = ()
     cut: str = ""
+
+
+def checked(kind: Kind, definitions: Sequence[Any], *, is_modern: bool) -> Listing:
+    """A list that somebody else has got, checked as one that was asked for here."""
+    pages = Pages(kind, is_modern=is_modern)
+    for definition in definitions:
+        pages._add(definition)
+    return pages.listing()
 
 
 class Pages:

@@ -18,6 +18,7 @@ from servers.protocol.errors import (
 )
 from servers.protocol.headers import MirroredParameter, encoded
 from servers.protocol.revisions import HANDSHAKE, MODERN
+from servers.runtimes.patience import PatientHeaders
 from servers.runtimes.remote.asking import About, Ask, Era
 from servers.runtimes.remote.bounds import MIRRORED
 from servers.runtimes.remote.endpoint import Headers, Identity
@@ -60,7 +61,7 @@ class Modern:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._ids = count(1)
-        self._prepared: dict[tuple[Headers, str, str | None], Any] = {}
+        self._prepared: dict[tuple[Headers, str, str | None], PatientHeaders] = {}
         self._meta: dict[bytes, msgspec.Raw] = {}
 
     async def ask(self, ask: Ask) -> tuple[int, bytes]:
@@ -107,12 +108,13 @@ class Modern:
         member = modern.NAMED_BY.get(ask.method)
         name = None if member is None else ask.params[member]
         key = (ask.identity.headers, ask.method, name)
-        headers = self._prepared.get(key)
-        if headers is None:
-            headers = self._prepare(ask, name)
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            prepared = PatientHeaders(self._prepare(ask, name))
             if len(self._prepared) >= _PREPARED:
                 self._prepared.clear()
-            self._prepared[key] = headers
+            self._prepared[key] = prepared
+        headers = prepared.within(ask.seconds_left())
         if ask.mirrored:
             headers = headers.copy()
             headers.update(ask.mirrored)

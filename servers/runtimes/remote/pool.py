@@ -139,7 +139,7 @@ class Pool:
             async with asyncio.timeout(OPENING_SECONDS):
                 session = await self._open(place.identity)
         except TimeoutError:
-            raise timed_out() from None
+            raise timed_out(OPENING_SECONDS) from None
         self.opened += 1
         place.session = session
 

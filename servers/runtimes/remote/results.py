@@ -25,7 +25,12 @@ from servers.runtimes.remote.messages import Reply
 
 URL_ELICITATION = -32042  # 2025-11-25 only
 
-_STATUS = {"upstream_timeout": 504, "upstream_unavailable": 503, "argument_refused": 400}
+_STATUS = {
+    "upstream_timeout": 504,
+    "upstream_unavailable": 503,
+    "upstream_busy": 503,
+    "argument_refused": 400,
+}
 
 
 class _Result(msgspec.Struct, rename="camel", gc=False):
@@ -171,7 +176,9 @@ def failed_tool(failed: CallFailed) -> Outcome:
     """The answer to give for a failed call. Raises ProtocolError for a refusal that is one towards our client too."""
     if isinstance(failed, Refused):
         return _refused_tool(failed)
-    return text_outcome(failed.sentence, is_error=True, failure=failed.failure)
+    return text_outcome(
+        failed.sentence, is_error=True, failure=failed.failure, retry_after=failed.retry_after
+    )
 
 
 def _refused_tool(refused: Refused) -> Outcome:
@@ -235,12 +242,14 @@ def protocol_error(failed: CallFailed, *, uri: str | None = None) -> ProtocolErr
             )
         if error.code == INVALID_PARAMS:
             return invalid_params(legible(error.message) or "The upstream refuses the request.")
-    status = _STATUS.get(failed.failure, 502)
-    kind = "client" if status == 400 else "external"
+    status = 503 if failed.is_local else _STATUS.get(failed.failure, 502)
+    kind = "server" if failed.is_local else "client" if status == 400 else "external"
+    again = failed.retry_after
     return ProtocolError(
         status,
         failed.sentence,
-        data={"code": failed.failure, "class": kind},
+        data={"code": failed.failure, "class": kind} | ({"retryAfter": again} if again else {}),
         http=status,
         reason=failed.failure,
+        headers=((b"retry-after", str(again).encode()),) if again else (),
     )

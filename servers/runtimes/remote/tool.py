@@ -13,14 +13,14 @@ from servers.protocol.errors import ProtocolError
 from servers.protocol.headers import MirroredParameter
 from servers.runtimes.base import UNSET, Outcome, ToolCall
 from servers.runtimes.remote.asking import Json
-from servers.runtimes.remote.client import RemoteClient
+from servers.runtimes.remote.calling import Caller
 from servers.runtimes.remote.endpoint import SHARED, Identity
 from servers.runtimes.remote.failures import CallFailed
 from servers.runtimes.remote.results import Completion, PromptAnswer, Reading, protocol_error
 
 TIMEOUT_SECONDS = 30.0
 # Identities that a binding keeps ready.
-_PRINCIPALS = 1_000
+_SCOPES = 1_000
 
 
 class Masking(Protocol):
@@ -39,12 +39,13 @@ class RemoteCall:
     deadline: float
     answer_bytes: int
     principal: str = ""
+    session: str = ""
 
 
 class _Binding:
     def __init__(
         self,
-        client: RemoteClient,
+        client: Caller,
         *,
         seconds: float = TIMEOUT_SECONDS,
         masking: Masking | None = None,
@@ -60,15 +61,16 @@ class _Binding:
     def _deadline(self, deadline: float) -> float:
         return min(deadline, asyncio.get_running_loop().time() + self._seconds)
 
-    def _as(self, principal: str) -> Identity:
-        """Sessions are not shared between principals, whatever the upstream keeps in them."""
-        if not principal:
+    def _as(self, call: ToolCall | RemoteCall) -> Identity:
+        """Whose call it is, as far as the upstream keeps callers apart."""
+        scope = self.client.scope_of(call.principal, call.session)
+        if not scope:
             return self._identity
-        identity = self._identities.get(principal)
+        identity = self._identities.get(scope)
         if identity is None:
-            if len(self._identities) >= _PRINCIPALS:
+            if len(self._identities) >= _SCOPES:
                 self._identities.clear()
-            identity = self._identities[principal] = replace(self._identity, scope=principal)
+            identity = self._identities[scope] = replace(self._identity, scope=scope)
         return identity
 
     def _hidden(self, value: Any) -> Any:
@@ -91,7 +93,7 @@ class RemoteTool(_Binding):
 
     def __init__(
         self,
-        client: RemoteClient,
+        client: Caller,
         name: str,
         *,
         is_idempotent: bool = False,
@@ -115,7 +117,7 @@ class RemoteTool(_Binding):
                 limit=call.answer_bytes,
                 is_idempotent=self._is_idempotent,
                 mirrored=self._mirrored,
-                identity=self._as(call.principal),
+                identity=self._as(call),
             )
         except ProtocolError as error:
             raise self._error(error) from None
@@ -135,7 +137,7 @@ class RemoteResources(_Binding):
                 uri,
                 deadline=self._deadline(call.deadline),
                 limit=call.answer_bytes,
-                identity=self._as(call.principal),
+                identity=self._as(call),
             )
         except CallFailed as failed:
             raise self._error(protocol_error(failed, uri=uri)) from None
@@ -147,7 +149,7 @@ class RemotePrompt(_Binding):
 
     def __init__(
         self,
-        client: RemoteClient,
+        client: Caller,
         name: str,
         *,
         seconds: float = TIMEOUT_SECONDS,
@@ -165,7 +167,7 @@ class RemotePrompt(_Binding):
                 arguments,
                 deadline=self._deadline(call.deadline),
                 limit=call.answer_bytes,
-                identity=self._as(call.principal),
+                identity=self._as(call),
             )
         except CallFailed as failed:
             raise self._error(protocol_error(failed)) from None
@@ -189,7 +191,7 @@ class RemoteCompletions(_Binding):
                 context,
                 deadline=self._deadline(call.deadline),
                 limit=call.answer_bytes,
-                identity=self._as(call.principal),
+                identity=self._as(call),
             )
         except CallFailed as failed:
             raise self._error(protocol_error(failed)) from None

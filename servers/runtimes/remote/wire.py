@@ -95,7 +95,7 @@ class Wire:
             raise await _refusal(response, request_id)
         kind = response.headers.get("Content-Type", "").lower().lstrip()
         if kind.startswith("application/json"):
-            body = await _read(response, limit)
+            body = await read_body(response, limit)
             if body is None:
                 raise too_large(limit)
             return body
@@ -218,7 +218,7 @@ class Search:
 
 
 async def _refusal(response: aiohttp.ClientResponse, request_id: int) -> BadStatus:
-    body = await _read(response, ERROR_BYTES)
+    body = await read_body(response, ERROR_BYTES)
     error, is_ours = error_in(body, request_id) if body else (None, False)
     return BadStatus(response.status, error, is_ours=is_ours)
 
@@ -229,10 +229,10 @@ async def _drained(response: aiohttp.ClientResponse) -> None:
     if kind.lower().startswith("text/event-stream"):
         response.close()
         return
-    await _read(response, ERROR_BYTES)
+    await read_body(response, ERROR_BYTES)
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
+async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
     """The body, or None when it is larger. Raises CallFailed when it breaks off."""
     content = response.content
     try:

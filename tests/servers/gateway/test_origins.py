@@ -43,7 +43,7 @@ PATHS = {
 UNREACHABLE = "The upstream could not be reached."
 BROKEN = "The upstream's answer broke off or could not be unpacked."
 INVALID = "The upstream's answer was not valid HTTP."
-LATE = "The upstream did not answer in time."
+LATE = f"The upstream did not answer within {TIMEOUT:g} s."
 
 
 @pytest.fixture(scope="module")
@@ -177,5 +177,8 @@ def test_an_origin_that_keeps_failing_is_left_alone_and_its_neighbour_is_not(
 ) -> None:
     for _ in range(5):
         assert UNREACHABLE in place.failure("dead")
-    assert "The upstream failed several times in a row." in place.failure("dead")
+    refused = place.call("dead").result
+    assert "The upstream failed several times in a row." in refused["content"][0]["text"]
+    told = refused["_meta"]["mooring/failure"]
+    assert (told["code"], 20 < told["retryAfter"] <= 36) == ("upstream_unavailable", True)
     assert place.works()
