@@ -46,20 +46,35 @@ async def origin(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class Relay:
-    """The floor of every proxy: one aiohttp session, one GET to the origin for each POST, bytes passed on."""
+    """The floor of every proxy: one aiohttp session, one request to the origin for each POST, bytes passed on."""
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
+        self._opened: aiohttp.ClientSession | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         await body_of(receive)
         async with self._session.get(os.environ["BENCH_ORIGIN"] + "/v1/echo/hello") as response:
             await answer(send, await response.read())
 
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        if self._opened is None:
+            self._opened = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        return self._opened
 
-relay = Relay()
+
+class McpRelay(Relay):
+    """The same in front of an MCP server: the request and its headers of MCP go on as they are."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await body_of(receive)
+        passed = {name.decode(): value.decode() for name, value in scope["headers"] if name in _PASSED}
+        async with self._session.post(os.environ["BENCH_ORIGIN"], data=body, headers=passed) as response:
+            await answer(send, await response.read())
+
+
+_PASSED = {b"content-type", b"accept", b"mcp-protocol-version", b"mcp-method", b"mcp-name"}
+relay, mcp_relay = Relay(), McpRelay()
 
 
 def sdk() -> Any:
@@ -73,3 +88,11 @@ def sdk() -> Any:
         return {"text": text}
 
     return server.streamable_http_app(json_response=True, stateless_http=True)
+
+
+def fastmcp_proxy() -> Any:
+    """fastmcp's proxy in front of an MCP server, stateless, answering JSON: its fastest way."""
+    from fastmcp.server import create_proxy  # there only where `make bench` has installed it
+
+    proxy = create_proxy(os.environ["BENCH_ORIGIN"], name="bench")
+    return proxy.http_app(json_response=True, stateless_http=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCH = Path(__file__).resolve().parent
 MOORING = str(Path(sys.executable).parent / "mooring")
 MODERN, SESSIONS = "2026-07-28", "2025-11-25"
+RELAY_TO_MCP = "bare aiohttp relay to an MCP server"
+# Starts an application of apps.py on a core: name, core, uvicorn's flags, environment → process, port, log.
+Start = Callable[..., tuple[int, int, Path]]
 _META = "io.modelcontextprotocol/"
 # The flags of `mooring serve`, so that the comparison is of applications.
 _UVICORN = (
@@ -102,7 +106,7 @@ def running(folder: Path) -> Iterator[list[Target]]:
             port = free_port()
             command = [sys.executable, "-m", "uvicorn", "--app-dir", str(BENCH), f"apps:{name}", *flags]
             command += [*_UVICORN, "--log-level", "warning", "--port", str(port)]
-            log = folder / f"{name}.log"
+            log = folder / f"{name}-{port}.log"
             pid = stack.enter_context(started(command, core=core, log=log, environment=environment))
             wait_for(f"http://127.0.0.1:{port}/", log=log)
             return pid, port, log
@@ -114,7 +118,9 @@ def running(folder: Path) -> Iterator[list[Target]]:
             "relay", SERVER_CORE, "--lifespan", "off", BENCH_ORIGIN=address
         )
         sdk, sdk_port, sdk_log = application("sdk", SERVER_CORE, "--factory")
-        mooring = stack.enter_context(mooring_running(folder, address))
+        _, far_port, _ = application("sdk", LOADER_CORE, "--factory")
+        far = f"http://127.0.0.1:{far_port}/mcp"
+        mooring = stack.enter_context(mooring_running(folder, address, far))
         yield [
             Target("bare ASGI echo", bare, bare_log, call_of(bare_port, "/mcp", MODERN), "bare ASGI echo"),
             *mooring[:2],
@@ -125,7 +131,8 @@ def running(folder: Path) -> Iterator[list[Target]]:
                 call_of(relay_port, "/mcp", MODERN),
                 "bare aiohttp relay",
             ),
-            *mooring[2:],
+            mooring[2],
+            *remotes(application, far, mooring[3]),
             Target(
                 "official SDK, 2026-07-28", sdk, sdk_log, call_of(sdk_port, "/mcp", MODERN), "bare ASGI echo"
             ),
@@ -139,8 +146,20 @@ def running(folder: Path) -> Iterator[list[Target]]:
         ]
 
 
+def remotes(application: Start, far: str, mooring: Target) -> Iterator[Target]:
+    """The official SDK's server, which is not measured here, behind what is: a bare relay, us, and fastmcp's proxy."""
+    pid, port, log = application("mcp_relay", SERVER_CORE, "--lifespan", "off", BENCH_ORIGIN=far)
+    yield Target(RELAY_TO_MCP, pid, log, call_of(port, "/mcp", MODERN), RELAY_TO_MCP)
+    yield mooring
+    if importlib.util.find_spec("fastmcp") is None:
+        sys.stderr.write("fastmcp is not installed here and is left out; `make bench` installs it.\n")
+        return
+    pid, port, log = application("fastmcp_proxy", SERVER_CORE, "--factory", BENCH_ORIGIN=far)
+    yield Target("fastmcp proxy", pid, log, call_of(port, "/mcp", MODERN), RELAY_TO_MCP)
+
+
 @contextmanager
-def mooring_running(folder: Path, origin: str) -> Iterator[list[Target]]:
+def mooring_running(folder: Path, origin: str, far: str) -> Iterator[list[Target]]:
     """`mooring serve` with a tenant, a key and two published servers, all made by the command as anyone would."""
     port = free_port()
     environment = clean_environment() | {
@@ -172,7 +191,7 @@ def mooring_running(folder: Path, origin: str) -> Iterator[list[Target]]:
         "correct horse battery",
     )
     key = command(MOORING, "keys", "create", "--tenant", "bench", "--name", "bench").strip()
-    for server, manifest in manifests(origin).items():
+    for server, manifest in manifests(origin, far).items():
         path = folder / f"{server}.json"
         path.write_text(json.dumps(manifest))
         command(MOORING, "deploy", str(path), "--tenant", "bench", "--server", server)
@@ -185,10 +204,12 @@ def mooring_running(folder: Path, origin: str) -> Iterator[list[Target]]:
         static = call_of(port, "/t/bench/echo/mcp", MODERN, bearer)
         session = call_of(port, "/t/bench/echo/mcp", SESSIONS, bearer | session_of(port, bearer))
         http = call_of(port, "/t/bench/http/mcp", MODERN, bearer)
+        remote = call_of(port, "/t/bench/remote/mcp", MODERN, bearer)
         yield [
             Target("Mooring, static tool, 2026-07-28", pid, log, static, "bare ASGI echo"),
             Target("Mooring, static tool, 2025-11-25", pid, log, session, "bare ASGI echo"),
             Target("Mooring, http tool", pid, log, http, "bare aiohttp relay"),
+            Target("Mooring, remote tool", pid, log, remote, RELAY_TO_MCP),
         ]
 
 
@@ -198,12 +219,14 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
-def manifests(origin: str) -> dict[str, dict[str, object]]:
+def manifests(origin: str, far: str) -> dict[str, dict[str, object]]:
     http = {
         "method": "GET",
         "url": origin + "/v1/echo/{text}",
         "parameters": [{"in": "path", "name": "text", "argument": "text"}],
     }
+    # No worker looks at the upstream here, so there is nothing that the digest is compared with.
+    remote = {"upstream": "sdk", "name": "echo", "digest": "0" * 64}
     return {
         "echo": {
             "mooring": 1,
@@ -211,6 +234,12 @@ def manifests(origin: str) -> dict[str, dict[str, object]]:
             "tools": [_ECHO | {"static": {"kind": "echo"}}],
         },
         "http": {"mooring": 1, "server": {"title": "HTTP"}, "tools": [_ECHO | {"http": http}]},
+        "remote": {
+            "mooring": 1,
+            "server": {"title": "Remote"},
+            "upstreams": {"sdk": {"url": far}},
+            "tools": [_ECHO | {"remote": remote}],
+        },
     }
 
 

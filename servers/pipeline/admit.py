@@ -9,9 +9,12 @@ from servers.pipeline.journal import Journal
 from servers.pipeline.principals import Principal
 from tenants.quotas import Quotas, Rate
 
+# Callers of one server whose rates are remembered.
+MOST_RATES = 1_000
+
 
 async def admit(
-    call: Call, endpoint: Endpoint, principal: Principal, *, quotas: Quotas, journal: Journal
+    call: Call, endpoint: Endpoint, principal: Principal, quotas: Quotas, journal: Journal
 ) -> str:
     """Take a slot and return its name for `quotas.release`.
 
@@ -22,10 +25,8 @@ async def admit(
             "Calls cannot be recorded at the moment, so none are taken.", code="journal_unavailable"
         )
     limits, whole = endpoint.facts.limits, endpoint.facts.rate
-    caller = Rate(
-        f"{whole.name}:{principal.kind}:{principal.id or principal.user}", limits.calls_per_minute_per_key
-    )
-    refused = await quotas.admit((whole, caller), slot=whole.name, slots=limits.concurrent_calls)
+    rates = endpoint.rates.get(principal.key) or _rates(endpoint, principal)
+    refused = await quotas.admit(rates, slot=whole.name, slots=limits.concurrent_calls)
     if refused is None:
         return whole.name
     if refused.name == "concurrency":
@@ -42,3 +43,15 @@ async def admit(
         code="rate_limited",
         limit=refused.limit,
     )
+
+
+def _rates(endpoint: Endpoint, principal: Principal) -> tuple[Rate, Rate]:
+    """The whole organisation's and the caller's own; those of keys are remembered."""
+    facts = endpoint.facts
+    name = f"{facts.rate.name}:{principal.kind}:{principal.id or principal.user}"
+    rates = (facts.rate, Rate(name, facts.limits.calls_per_minute_per_key))
+    if principal.kind == "key":
+        if len(endpoint.rates) >= MOST_RATES:
+            endpoint.rates.clear()
+        endpoint.rates[principal.key] = rates
+    return rates

@@ -27,20 +27,16 @@ async def authenticate(call: Call, directory: Directory) -> Principal | None:
     scheme, _, credential = header.partition(" ")
     if scheme.lower() != "bearer" or not credential or len(credential) > MAX_CREDENTIAL:
         raise Unauthenticated("Send `Authorization: Bearer <key>`.", code="malformed_credential")
-    principal = await _principal(credential, directory)
+    if credential.startswith(playground_tokens.PREFIX):
+        principal = await _principal_of_pass(credential, directory)
+    elif (digest := directory.digest_of(credential)) is None:
+        principal = None
+    else:
+        principal = directory.principals.peek(digest) or await directory.principal_of_key(digest)
     if principal is None or principal.is_barred or (principal.expires and principal.expires <= time.time()):
         call.principal = principal
         raise Unauthenticated("This key is unknown, revoked or expired.", code="invalid_credential")
     return principal
-
-
-async def _principal(credential: str, directory: Directory) -> Principal | None:
-    if credential.startswith(playground_tokens.PREFIX):
-        return await _principal_of_pass(credential, directory)
-    digest = directory.digest_of(credential)
-    if digest is None:
-        return None
-    return directory.principals.peek(digest) or await directory.principal_of_key(digest)
 
 
 async def _principal_of_pass(token: str, directory: Directory) -> Principal | None:

@@ -17,16 +17,19 @@ from typing import Any, Protocol
 import msgspec
 
 from servers.runtimes.base import UNSET, Outcome, ToolBinding, ToolCall
+from servers.runtimes.code.failures import DOWN as CODE_DOWN
 
 Json = dict[str, Any]
 MOST_BYTES = 64 * 1024 * 1024
 # One answer may not push out all the others.
 LARGEST = 1024 * 1024
 # What says something of the upstream, not of the caller or the definition: these a stale answer may stand in for.
+# `upstream_failed` is a status from 500 on; one below (`upstream_status`) and a refusal (`upstream_error`) are
+# answers, and stay.
 UPSTREAM_DOWN = frozenset(
-    "upstream_unreachable upstream_timeout upstream_unavailable upstream_busy upstream_error "
-    "upstream_bad_answer upstream_too_large".split()
-)
+    "upstream_unreachable upstream_timeout upstream_unavailable upstream_busy upstream_failed upstream_invalid "
+    "upstream_session_lost".split()
+).union(CODE_DOWN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ def _new_id() -> str:
 
 
 class Call(msgspec.Struct, eq=False):
-    """One JSON-RPC request. `started` is of `time.perf_counter`, in seconds."""
+    """One JSON-RPC request. `started` is of `time.perf_counter`, in seconds; `session` names one of the handshake."""
 
     tenant_slug: str
     server_slug: str
@@ -40,6 +40,7 @@ class Call(msgspec.Struct, eq=False):
     snapshot: Snapshot | None = None
     revision: str = ""
     client: str = ""
+    session: str = ""
     method: str = ""
     subject: str = ""
     status: str = "ok"

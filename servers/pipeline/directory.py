@@ -18,17 +18,19 @@ from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import structlog
 
 from mooring.errors import Unavailable
 from servers.pipeline import loading
+from servers.pipeline.database_thread import DatabaseThread
 from servers.pipeline.loading import Change, ServerFacts
 from servers.pipeline.parts import Runtimes
 from servers.pipeline.principals import Principal
 from servers.pipeline.snapshot import Snapshot, build
 from tenants.keys import digest_of, is_well_formed
+from tenants.quotas import Rate
 
 log = structlog.get_logger(__name__)
 
@@ -191,11 +193,12 @@ def _anything(_key: Hashable, _value: object) -> bool:
 class Endpoint:
     """One server and the snapshots of it that were asked for, by selector.
 
-    `ids` are the tenant's and the server's, as the call log has them.
+    `ids` are the tenant's and the server's, as the call log has them; `rates` are those of callers, by their key.
     """
 
     facts: ServerFacts
     snapshots: Cache[str, Snapshot] = field(default_factory=lambda: Cache(MAX_SNAPSHOTS, missing=1_000))
+    rates: dict[str, tuple[Rate, Rate]] = field(default_factory=dict)
     ids: tuple[bytes, bytes] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -207,10 +210,10 @@ class Directory:
 
     def __init__(self, runtimes: Runtimes, *, poll_seconds: float = POLL_SECONDS) -> None:
         self._runtimes = runtimes
-        self._poll_seconds = poll_seconds
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="loader")
         # Of its own, so that a flood of misses cannot delay a revocation.
-        self._poller = ThreadPoolExecutor(1, thread_name_prefix="changes")
+        self._poller = DatabaseThread("changes", seconds=poll_seconds)
+        self._ask = self._poller.ask
         self.endpoints: Cache[tuple[str, str], Endpoint] = Cache(MAX_ENDPOINTS, family=lambda key, _: key[0])
         self.principals: Cache[str, Principal] = Cache(
             MAX_PRINCIPALS, is_absent=lambda who: who.is_barred, family=lambda _, who: who.tenant
@@ -221,8 +224,6 @@ class Directory:
         self.sessions: Cache[str, loading.SessionFacts] = Cache(MAX_SESSIONS)
         self._digests: dict[bytes, str] = {}
         self._salt = os.urandom(16)
-        self._line = loading.Line()
-        self._asked: asyncio.Future[Any] | None = None
         self._catching_up = asyncio.Lock()
         self._seen = 0
         self._seen_at = 0.0
@@ -247,13 +248,12 @@ class Directory:
             _running = None
         if self._fuse is not None:
             self._fuse.cancel()
-        self._line.cut()
+        self._poller.cut()
         meeting = threading.Barrier(THREADS)
         for _ in range(THREADS):
             self._threads.submit(loading.close_connections, meeting)
         self._threads.shutdown(wait=True)
-        self._poller.submit(loading.close_connections, threading.Barrier(1))
-        self._poller.shutdown(wait=True)
+        self._poller.close()
 
     async def in_thread(self, work: Callable[[], V]) -> V:
         return await asyncio.get_running_loop().run_in_executor(self._threads, loading.in_system_scope, work)
@@ -315,6 +315,11 @@ class Directory:
         facts = await self.sessions.get(nonce, lambda n: self.in_thread(lambda: loading.session_facts(n)))
         return facts or loading.SessionFacts()
 
+    @property
+    def uses_code(self) -> bool:
+        """Whether anything that is kept here is uploaded code."""
+        return bool(self._runtimes.code)
+
     # ---- changes ---------------------------------------------------------------------------------------------
 
     @property
@@ -341,20 +346,6 @@ class Directory:
                 self._seen = changes[-1].number if changes else seen
                 is_all = len(changes) < loading.PAGE
             self._trust_since(began)
-
-    async def _ask(self, work: Callable[[], V]) -> V:
-        """In the poll's own thread. A database that says nothing is hung up on, which frees the thread."""
-        if self._asked is not None:
-            await asyncio.wait({self._asked}, timeout=self._poll_seconds)
-        if self._asked is None or self._asked.done():
-            asked = asyncio.get_running_loop().run_in_executor(self._poller, self._line.ask, work)
-            asked.add_done_callback(_retrieve)
-            self._asked = asked
-            await asyncio.wait({asked}, timeout=self._poll_seconds)
-            if asked.done():
-                return asked.result()
-        self._line.cut()
-        raise Unavailable("The database does not answer.", code="database_unavailable")
 
     def _trust_since(self, moment: float) -> None:
         """What was true at `moment`, of the monotonic clock, is known here. Without news the fuse burns down."""
@@ -422,12 +413,6 @@ class Directory:
                 lambda _, who: who is not None and is_touched(who.user, who.tenant), families=families
             )
             self.passes.drop(lambda key, _: is_touched(str(key[0]), key[1]), families=families)
-
-
-def _retrieve(asked: asyncio.Future[Any]) -> None:
-    """Nobody may be waiting any more when it fails, which asyncio would remark upon."""
-    if not asked.cancelled():
-        asked.exception()
 
 
 _running: Directory | None = None

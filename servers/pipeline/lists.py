@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from servers.pipeline.directory import Directory, Endpoint
-from servers.pipeline.loading import DRAFT
+from servers.pipeline.material import DRAFT
 from servers.pipeline.snapshot import Snapshot
 from servers.protocol.errors import ProtocolError, invalid_params
 from servers.protocol.tokens import Cursor, ExpiredToken, InvalidToken, Sealer

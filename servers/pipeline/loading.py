@@ -21,7 +21,7 @@ from mooring.errors import Unavailable
 from mooring.scope import system_scope, tenant_scope
 from servers import services
 from servers.models import Channel, Override, Server, SessionState, Version
-from servers.pipeline.material import Material, Member
+from servers.pipeline.material import DRAFT, LIVE, Material, Member
 from servers.pipeline.overriding import Switch
 from servers.pipeline.principals import Principal
 from tenants import changes
@@ -32,7 +32,6 @@ from tenants.quotas import Rate
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-LIVE, DRAFT = "live", "draft"
 # Changes that are read at a time.
 PAGE = 1_000
 # What reading them may take in the database, and how long it may wait for a lock.

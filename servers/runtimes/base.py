@@ -15,7 +15,8 @@ __all__ = ["UNSET", "Health", "Outcome", "Structured", "ToolBinding", "ToolCall"
 class ToolCall:
     """One call of one tool. `deadline` is on the event loop's clock; `answer_bytes` bounds the upstream's body.
 
-    `principal` tells callers apart, for what may not be shared between them.
+    `principal` tells callers apart, for what may not be shared between them; `session` names the client's session,
+    where its revision of MCP has one.
     """
 
     arguments: Mapping[str, Any]
@@ -23,6 +24,7 @@ class ToolCall:
     answer_bytes: int
     request_id: str = ""
     principal: str = ""
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)

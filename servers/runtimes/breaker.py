@@ -62,6 +62,11 @@ class Breaker:
         """Whether `admit` would say no; takes nothing."""
         return self._opens_again_at is not None and (self._probing or self._clock() < self._opens_again_at)
 
+    @property
+    def seconds_left(self) -> float:
+        """Until a probe may go; 0.0 when one may go now, or is under way."""
+        return 0.0 if self._opens_again_at is None else max(0.0, self._opens_again_at - self._clock())
+
     def settle(self, admitted: Pass, verdict: Verdict) -> None:
         if admitted is Pass.PROBE:
             self._probing = False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -15,27 +17,58 @@ from servers.runtimes.base import Health
 from servers.runtimes.breaker import Breaker, Pass, Verdict
 
 CONCURRENT_CALLS = 32
+# Calls that may wait for room, four for each that runs. More would only wait to be too late.
+QUEUED_CALLS = 128
+# When to try again where so many wait: about as long as a queue takes to move on.
+BUSY_SECONDS = 1.0
 IDLE_SECONDS = 300.0
 # Retries may add a tenth to the calls; a short burst is saved up, more would be a retry storm.
 RETRY_SHARE = 0.1
 RETRIES_SAVED = 10.0
+# Before the second try: anything up to this, so that those who failed together do not come again together.
+RETRY_SECONDS = 0.1
 
 SessionFactory = Callable[[], aiohttp.ClientSession]
 
 
 class Unavailable(Exception):
-    """The breaker is open: the upstream failed again and again and is left alone for a while."""
+    """Nothing was sent: the upstream failed again and again and is left alone for a while.
+
+    `failure` and the sentence are for the caller, for whom trying again is worth while after `retry_after` seconds.
+    """
+
+    failure = "upstream_unavailable"
+
+    def __init__(self, seconds: float) -> None:
+        self.retry_after = max(1, math.ceil(seconds))
+        super().__init__(self._sentence())
+
+    def _sentence(self) -> str:
+        return f"The upstream failed several times in a row. Try again in {self.retry_after} s."
+
+
+class Busy(Unavailable):
+    """Nothing was sent: as many calls run and wait as may."""
+
+    failure = "upstream_busy"
+
+    def __init__(self) -> None:
+        super().__init__(BUSY_SECONDS)
+
+    def _sentence(self) -> str:
+        return f"The upstream has more calls waiting than it gets done. Try again in {self.retry_after} s."
 
 
 class Upstream:
     """Outlives a publish: bindings hold it, and `Upstreams` hands the same one to the next version's."""
 
-    def __init__(self, tenant: str, origin: str, owner: Upstreams, *, concurrency: int) -> None:
+    def __init__(self, tenant: str, origin: str, owner: Upstreams, *, concurrency: int, queue: int) -> None:
         self.tenant = tenant
         self.origin = origin
         self.breaker = Breaker()
         self._owner = owner
         self._room = asyncio.Semaphore(concurrency)
+        self._queue = queue
         self._session: aiohttp.ClientSession | None = None
         self._retries = 1.0
         self.in_flight = 0
@@ -54,11 +87,13 @@ class Upstream:
         return self.in_flight == 0 and self.waiting == 0
 
     def visit(self) -> Visit:
-        """`async with upstream.visit() as visit:` one admitted call. Raises Unavailable on entering."""
+        """`async with upstream.visit() as visit:` one admitted call. Raises Unavailable on entering, Busy among it."""
         return Visit(self)
 
     async def enter(self) -> Pass:
-        """Wait for room; the caller bounds the wait. Raise Unavailable while the breaker is open."""
+        """Wait for room; the caller bounds the wait. Raise Unavailable while the breaker is open, Busy when too many
+        wait already.
+        """
         if self._room.locked():
             await self._wait()
         else:
@@ -66,7 +101,7 @@ class Upstream:
         admitted = self.breaker.admit()
         if admitted is None:
             self._room.release()
-            raise Unavailable
+            raise Unavailable(self.breaker.seconds_left)
         self.in_flight += 1
         if self._retries < RETRIES_SAVED:
             self._retries += RETRY_SHARE
@@ -74,7 +109,9 @@ class Upstream:
 
     async def _wait(self) -> None:
         if self.breaker.refuses():
-            raise Unavailable
+            raise Unavailable(self.breaker.seconds_left)
+        if self.waiting >= self._queue:
+            raise Busy
         self.waiting += 1
         try:
             await self._room.acquire()
@@ -112,17 +149,22 @@ class Upstream:
 
 
 class Visit:
-    """One call's stay at an upstream. Set `verdict` before leaving; unset, the breaker learns nothing."""
+    """One call's stay at an upstream. Set `verdict` before leaving; unset, the breaker learns nothing.
 
-    __slots__ = ("_admitted", "_upstream", "verdict")
+    Not `is_admitted`, it has been waiting only: whatever went wrong, the upstream was not asked.
+    """
+
+    __slots__ = ("_admitted", "_upstream", "is_admitted", "verdict")
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._admitted = Pass.NORMAL
+        self.is_admitted = False
         self.verdict = Verdict.UNKNOWN
 
     async def __aenter__(self) -> Visit:
         self._admitted = await self._upstream.enter()
+        self.is_admitted = True
         return self
 
     async def __aexit__(
@@ -134,6 +176,10 @@ class Visit:
         """A probe is never repeated: exactly one request may reach an upstream that is being tried."""
         return self._admitted is Pass.NORMAL and self._upstream.take_retry()
 
+    async def pause(self) -> None:
+        """Before a second try."""
+        await asyncio.sleep(random.uniform(0.0, RETRY_SECONDS))
+
 
 class Upstreams:
     """All upstreams of a process. `get` may be called from any thread; the rest belongs to the event loop.
@@ -142,9 +188,17 @@ class Upstreams:
     no two tenants ever share a connection.
     """
 
-    def __init__(self, session_factory: SessionFactory, *, concurrency: int = CONCURRENT_CALLS) -> None:
+    def __init__(
+        self,
+        session_factory: SessionFactory,
+        *,
+        concurrency: int = CONCURRENT_CALLS,
+        queue: int = QUEUED_CALLS,
+    ) -> None:
+        """Of each upstream: how many calls run at once, and how many more may wait for that."""
         self._session_factory = session_factory
         self._concurrency = concurrency
+        self._queue = queue
         self._lock = threading.Lock()
         # Weak: an upstream lives as long as a binding or an open session of it.
         self._known: WeakValueDictionary[tuple[str, str], Upstream] = WeakValueDictionary()
@@ -154,7 +208,7 @@ class Upstreams:
         with self._lock:
             upstream = self._known.get((tenant, origin))
             if upstream is None:
-                upstream = Upstream(tenant, origin, self, concurrency=self._concurrency)
+                upstream = Upstream(tenant, origin, self, concurrency=self._concurrency, queue=self._queue)
                 self._known[tenant, origin] = upstream
             return upstream
 

@@ -21,8 +21,11 @@ from servers.pipeline.directory import Directory
 from servers.pipeline.journal import Journal
 from servers.pipeline.parts import Runtimes
 from servers.pipeline.shipping import Shipper
+from servers.runner.engine import Capabilities, RunSpec
 from servers.runtimes.upstreams import Upstreams
+from tests.runners import FakeRunner, fake_runner
 
+__all__ = ["fake_runner"]
 LOOPBACK, ELSEWHERE = ("127.0.0.1", 5), ("203.0.113.9", 5)
 
 
@@ -68,7 +71,7 @@ async def test_readiness_tells_this_machine_every_check_and_its_time(path: str) 
     report = json.loads(body)
     assert status == 200
     assert headers[b"content-type"] == b"application/json"
-    assert set(report["checks"]) == {"database", "bus", "disk", "memory", "journal", "changes"}
+    assert set(report["checks"]) == {"database", "bus", "disk", "memory", "journal", "changes", "runner"}
     for check in report["checks"].values():
         assert check["status"] in {"healthy", "degraded"}
         assert check["seconds"] >= 0
@@ -200,6 +203,47 @@ async def test_a_gateway_that_has_not_read_changes_for_long_is_not_ready() -> No
         assert (await Checks([asked]).report()).state is State.HEALTHY
     finally:
         await asyncio.to_thread(directory.close)
+
+
+# ---- runner ----------------------------------------------------------------------------------------------
+
+
+async def runner_finding() -> Finding:
+    report = await Checks([Check("runner", 2, checks["runner"].ask)]).report()
+    return report.findings["runner"][0]
+
+
+async def test_a_runner_is_looked_at_and_what_it_lacks_is_told(
+    fake_runner: FakeRunner, settings: Any
+) -> None:
+    settings.RUNNER_DIR = fake_runner.folder
+    assert await runner_finding() == Finding(State.HEALTHY, "servers run in sandboxes")
+    for allows_unsafe, beginning in ((False, "no code is run. Memory"), (True, "UNSAFE: code is run")):
+        fake_runner.engine.capabilities = Capabilities(
+            engine="fake", missing=("Memory cannot be bounded.",), allows_unsafe=allows_unsafe
+        )
+        found = await runner_finding()
+        assert found.state is State.DEGRADED
+        assert found.detail.startswith(beginning)
+        assert "Memory cannot be bounded." in found.detail
+
+
+async def test_a_runner_may_be_missing_until_there_is_code_to_run(tmp_path: Path, settings: Any) -> None:
+    settings.RUNNER_DIR = tmp_path
+    assert (await runner_finding()).state is State.HEALTHY
+    runtimes = Runtimes.over(Upstreams(session), runner=tmp_path)
+    directory = Directory(runtimes)
+    await directory.start()
+    try:
+        assert (await runner_finding()).state is State.HEALTHY
+        assert runtimes.code is not None
+        client = runtimes.code.get(RunSpec(tenant="acme", server="tools", digest="0" * 64))
+        found = await runner_finding()
+        assert (found.state, "cannot be called" in found.detail) == (State.DEGRADED, True)
+        del client
+    finally:
+        await asyncio.to_thread(directory.close)
+        await runtimes.close()
 
 
 # ---- deployment ------------------------------------------------------------------------------------------

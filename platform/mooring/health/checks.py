@@ -17,6 +17,8 @@ from django.db import DatabaseError, close_old_connections, connections
 
 from servers.pipeline import directory, shipping
 from servers.pipeline.journal import RESERVE
+from servers.runner.client import RunnerClient
+from servers.runner.errors import Refused
 
 # A probe every second from each of several balancers must not become load on the database.
 REMEMBERED = 1.0
@@ -248,6 +250,32 @@ async def changes() -> Finding:
     return Finding(State.DEGRADED if age > STALE else State.HEALTHY, detail)
 
 
+# ---- runner ----------------------------------------------------------------------------------------------
+
+RUNNER_SECONDS = 1.5
+
+
+async def runner() -> Finding:
+    """Of uploaded code, which alone suffers without one. Where there is no code, there need be no runner."""
+    client = RunnerClient(settings.RUNNER_DIR)
+    try:
+        async with asyncio.timeout(RUNNER_SECONDS):
+            found = await client.probe()
+    except (Refused, TimeoutError):
+        gateway = directory.running()
+        if gateway is not None and gateway.uses_code:
+            return Finding(State.DEGRADED, "it does not answer: servers that are code cannot be called")
+        return Finding(State.HEALTHY, "none answers; no code is called here")
+    finally:
+        await client.close()
+    if found.is_safe:
+        return Finding(State.HEALTHY, "servers run in sandboxes")
+    why = " ".join(found.missing)
+    if found.allows_unsafe:
+        return Finding(State.DEGRADED, f"UNSAFE: code is run although this machine cannot hold it. {why}")
+    return Finding(State.DEGRADED, f"no code is run. {why}")
+
+
 checks = Checks(
     [
         Check("database", 2.0, database),
@@ -256,5 +284,6 @@ checks = Checks(
         Check("memory", 0.5, memory),
         Check("journal", 0.5, journal),
         Check("changes", 0.5, changes),
+        Check("runner", 2.0, runner),
     ]
 )

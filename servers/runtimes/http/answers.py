@@ -196,7 +196,8 @@ def _refusal(answer: Answer, mask: Mask) -> Outcome:
         return _redirect(answer.headers, mask)
     said = f"The upstream answered with status {_named(answer.status)}."
     body = _shown(answer, mask)
-    return text_outcome(f"{said}\n\n{body}" if body else said, is_error=True, failure="upstream_status")
+    failure = "upstream_failed" if answer.status >= 500 else "upstream_status"
+    return text_outcome(f"{said}\n\n{body}" if body else said, is_error=True, failure=failure)
 
 
 def _named(status: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 
 import aiohttp
 import msgspec
@@ -13,21 +12,24 @@ from servers.runtimes.alarms import TimeLimit
 from servers.runtimes.breaker import Verdict
 from servers.runtimes.http.request import Request
 from servers.runtimes.http.sending import send
-from servers.runtimes.upstreams import Unavailable, Upstream, Visit
+from servers.runtimes.upstreams import Busy, Unavailable, Upstream, Visit
 
 _REPEATABLE = frozenset({"GET", "HEAD"})
-_PAUSE = (0.01, 0.1)
 # Enough of an error's body for the 2,000 characters that are shown of it.
 _ERROR_BYTES = 16 * 1024
 
 
 class CallFailed(Exception):
-    """No answer to map. `failure` is the code for the record, the text is for the caller and tells no address."""
+    """No answer to map. `failure` is the code for the record, the text is for the caller and tells no address.
 
-    def __init__(self, failure: str, sentence: str) -> None:
+    `retry_after` is in seconds, or 0.
+    """
+
+    def __init__(self, failure: str, sentence: str, retry_after: int = 0) -> None:
         super().__init__(sentence)
         self.failure = failure
         self.sentence = sentence
+        self.retry_after = retry_after
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -44,9 +46,10 @@ async def exchange(
     Raises CallFailed. A GET or HEAD whose connection failed before any answer is sent once more, as long as
     the upstream's budget of retries lasts.
     """
+    began, visit = asyncio.get_running_loop().time(), upstream.visit()
     try:
         with TimeLimit(deadline) as time_limit:
-            async with upstream.visit() as visit:
+            async with visit:
                 try:
                     return await _visited(upstream, visit, method, request, limit)
                 except asyncio.CancelledError:
@@ -54,13 +57,19 @@ async def exchange(
                     visit.verdict = Verdict.FAILED if time_limit.expired else Verdict.UNKNOWN
                     raise
     except TimeoutError:
-        raise CallFailed(
-            "upstream_timeout", "The upstream did not answer in time. Try again later."
-        ) from None
-    except Unavailable:
-        raise CallFailed(
-            "upstream_unavailable", "The upstream failed several times in a row. Try again in half a minute."
-        ) from None
+        raise (_late(deadline - began) if visit.is_admitted else _unavailable(Busy())) from None
+    except Unavailable as unavailable:
+        raise _unavailable(unavailable) from None
+
+
+def _late(seconds: float) -> CallFailed:
+    return CallFailed(
+        "upstream_timeout", f"The upstream did not answer within {seconds:.3g} s. Try again later."
+    )
+
+
+def _unavailable(why: Unavailable) -> CallFailed:
+    return CallFailed(why.failure, str(why), why.retry_after)
 
 
 async def _visited(upstream: Upstream, visit: Visit, method: str, request: Request, limit: int) -> Answer:
@@ -98,7 +107,7 @@ async def _sent(upstream: Upstream, visit: Visit, method: str, request: Request)
     except (aiohttp.ClientConnectionError, OSError):
         if method not in _REPEATABLE or not visit.take_retry():
             raise
-    await asyncio.sleep(random.uniform(*_PAUSE))
+    await visit.pause()
     return await send(upstream.session, method, request)
 
 

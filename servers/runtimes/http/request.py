@@ -23,6 +23,7 @@ from servers.runtimes.http.placing import (
     is_token,
 )
 from servers.runtimes.http.values import NotReady, Values
+from servers.runtimes.patience import PatientHeaders
 
 _ACCEPT = {
     "auto": "application/json, text/*;q=0.9, */*;q=0.8",
@@ -72,19 +73,23 @@ class RequestTemplate:
         self._body: BodyEncoder | None = compile_body(definition.body)
         self._fixed_query = _constant_query(self._address, definition.constants, values)
         self._fixed_cookies = _constant_cookies(definition.constants, values)
-        self._fixed_headers, derived = _constant_headers(definition, values)
+        fixed_headers, derived = _constant_headers(definition, values)
         values.check()
         if self._fixed_cookies and not self._cookies:
-            self._fixed_headers["Cookie"] = "; ".join(self._fixed_cookies)
-        _check_headers(self._fixed_headers)
+            fixed_headers["Cookie"] = "; ".join(self._fixed_cookies)
+        _check_headers(fixed_headers)
+        self._fixed_headers = PatientHeaders(fixed_headers)
         self.origin = self._address.origin
         self.hidden = (*derived, *values.used_secrets.values())
         self._fixed_url = self._url({}) if self._address.is_fixed and not self._query else None
 
-    def render(self, arguments: Mapping[str, Any]) -> Request:
-        """Raise ArgumentRefused for values that cannot stand where they belong."""
+    def render(self, arguments: Mapping[str, Any], seconds: float = 0.0) -> Request:
+        """With `seconds` the upstream is told how long its answer is waited for.
+
+        Raise ArgumentRefused for values that cannot stand where they belong.
+        """
         try:
-            headers = self._headers(arguments)
+            headers = self._headers(arguments, seconds)
             body = self._body(arguments) if self._body is not None else None
             url = self._fixed_url or self._url(arguments)
         except UnicodeError:
@@ -99,10 +104,11 @@ class RequestTemplate:
     def _url(self, arguments: Mapping[str, Any]) -> URL:
         return self._address.url(arguments, _encoded(self._query, arguments, "&", self._fixed_query))
 
-    def _headers(self, arguments: Mapping[str, Any]) -> CIMultiDict[str]:
+    def _headers(self, arguments: Mapping[str, Any], seconds: float) -> CIMultiDict[str]:
+        fixed = self._fixed_headers.within(seconds)
         if not self._header_parameters and not self._cookies:
-            return self._fixed_headers  # shared by all calls, and never changed
-        headers = self._fixed_headers.copy()
+            return fixed  # shared by all calls, and never changed
+        headers = fixed.copy()
         for argument, name, encode in self._header_parameters:
             value = arguments.get(argument)
             if value is not None:

@@ -67,18 +67,20 @@ class HttpTool:
         self.upstream = upstream
 
     async def call(self, call: ToolCall) -> Outcome:
-        try:
-            request = self._template.render(call.arguments)
-        except ArgumentRefused as refused:
-            return text_outcome(str(refused), is_error=True, failure="argument_refused")
         now = asyncio.get_running_loop().time()
         deadline = min(call.deadline, now + self._definition.timeout_seconds)
+        try:
+            request = self._template.render(call.arguments, deadline - now)
+        except ArgumentRefused as refused:
+            return text_outcome(str(refused), is_error=True, failure="argument_refused")
         try:
             answer = await exchange(
                 self.upstream, self._template.method, request, deadline=deadline, limit=call.answer_bytes
             )
         except CallFailed as failed:
-            return text_outcome(failed.sentence, is_error=True, failure=failed.failure)
+            return text_outcome(
+                failed.sentence, is_error=True, failure=failed.failure, retry_after=failed.retry_after
+            )
         return outcome(answer, self._definition.response, self._mask, call.request_id)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
@@ -13,6 +13,7 @@ from mooring.egress.guard import Guard
 from mooring.egress.session import session
 from servers.runtimes.breaker import Breaker, Pass, Verdict
 from servers.runtimes.upstreams import Unavailable, Upstream, Upstreams
+from tests.servers.runtimes.conftest import never, text_of
 
 if TYPE_CHECKING:
     from tests.servers.runtimes.conftest import Caller, Origin
@@ -134,14 +135,15 @@ def test_reopening_is_spread_over_time(clock: Clock) -> None:
 async def test_an_upstream_that_keeps_failing_is_left_alone(call: Caller, origin: Origin) -> None:
     origin.replies(b"", 500)
     for _ in range(5):
-        assert (await call({})).failure == "upstream_status"
+        assert (await call({})).failure == "upstream_failed"
     outcome = await call({})
     assert (outcome.is_error, outcome.failure) == (True, "upstream_unavailable")
+    assert 24 <= outcome.retry_after <= 36
     assert len(origin.received) == 5
     [health] = call.upstreams.health().values()
     assert health.state == "unhealthy"
     call.tenant = "globex"
-    assert (await call({})).failure == "upstream_status"
+    assert (await call({})).failure == "upstream_failed"
 
 
 async def test_errors_of_the_caller_do_not_count(call: Caller, origin: Origin) -> None:
@@ -230,11 +232,58 @@ async def test_waiting_for_room_ends_with_the_deadline_and_blames_nobody(
     first = asyncio.create_task(call({}))
     await started.wait()
     for _ in range(6):
-        assert (await call({"timeout_seconds": 0.01})).failure == "upstream_timeout"
+        outcome = await call({"timeout_seconds": 0.01})
+        assert (outcome.failure, outcome.retry_after) == ("upstream_busy", 1)
     free.set()
     assert not (await first).is_error
     assert not (await call({})).is_error
     await known.close()
+
+
+async def test_beyond_its_queue_a_call_is_refused_at_once_and_told_when_to_come_again(
+    call: Caller, origin: Origin
+) -> None:
+    free = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        await free.wait()
+        return web.json_response(True)
+
+    origin.answer = answer
+    call.upstreams = known = Upstreams(lambda: session(Guard(allow=["127.0.0.0/8"])), concurrency=2, queue=3)
+    calls = [asyncio.create_task(call({})) for _ in range(9)]
+    refused, under_way = await asyncio.wait(calls, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+    assert {(task.result().failure, task.result().retry_after) for task in refused} == {("upstream_busy", 1)}
+    [health] = known.health().values()
+    assert (health.data["in_flight"], health.data["waiting"], len(refused)) == (2, 3, 4)
+    free.set()
+    assert not any(outcome.is_error for outcome in await asyncio.gather(*under_way))
+    assert [one.state for one in known.health().values()] == ["healthy"]
+    await known.close()
+
+
+async def test_a_timeout_names_the_seconds_that_were_waited(call: Caller, origin: Origin) -> None:
+    origin.answer = never
+    outcome = await call({"timeout_seconds": 0.25})
+    assert text_of(outcome) == "The upstream did not answer within 0.25 s. Try again later."
+
+
+@pytest.mark.parametrize(
+    ("definition", "told"),
+    [
+        ({"timeout_seconds": 7.9}, "wait=7"),
+        ({"timeout_seconds": 60}, "wait=9"),  # the call itself has ten, of which a moment is gone
+        ({"timeout_seconds": 0.9}, None),
+        ({"constants": [{"in": "header", "name": "prefer", "value": "respond-async"}]}, "respond-async"),
+        ({"parameters": [{"in": "header", "name": "Prefer", "argument": "how"}]}, "return=minimal"),
+    ],
+)
+async def test_an_upstream_is_told_how_long_its_answer_is_waited_for(
+    call: Caller, origin: Origin, definition: dict[str, Any], told: str | None
+) -> None:
+    call.seconds = 9.9
+    await call.call({"method": "GET", "url": "{base_url}/x"} | definition, {"how": "return=minimal"})
+    assert origin.last.headers.get("Prefer") == told
 
 
 # ---- their life ------------------------------------------------------------------------------------------

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from aiohttp import web
 
+from mooring.egress.guard import Guard
+from mooring.egress.session import session
 from servers.protocol.errors import ProtocolError
 from servers.runtimes.base import Outcome, ToolCall
 from servers.runtimes.http.masking import Mask
+from servers.runtimes.remote.client import RemoteClient
+from servers.runtimes.remote.endpoint import Endpoint
 from servers.runtimes.remote.tool import (
     RemoteCall,
     RemoteCompletions,
@@ -18,10 +22,9 @@ from servers.runtimes.remote.tool import (
     RemoteResources,
     RemoteTool,
 )
+from servers.runtimes.upstreams import Upstreams
+from tests.servers.runtimes.remote.conftest import Caller
 from tests.servers.runtimes.remote.peers import Peer, error, handshake, never, result
-
-if TYPE_CHECKING:
-    from tests.servers.runtimes.remote.conftest import Caller
 
 Json = dict[str, Any]
 
@@ -144,3 +147,20 @@ async def test_failures_of_transport_are_errors_with_a_status(call: Caller, peer
     with pytest.raises(ProtocolError) as refused:
         await RemoteCompletions(call.client).complete({}, {}, None, remote_call(call))
     assert refused.value.code == 502
+
+
+async def test_one_too_many_is_told_when_to_come_again(peer: Peer) -> None:
+    upstreams = Upstreams(lambda: session(Guard(allow=["127.0.0.0/8"])), concurrency=1, queue=0)
+    caller = Caller(RemoteClient(Endpoint(peer.url), upstreams.get("acme", peer.url)))
+    await caller()
+    peer.instead["tools/call"] = never
+    running = asyncio.create_task(caller())
+    while not peer.running:
+        await asyncio.sleep(0.01)
+    with pytest.raises(ProtocolError) as refused:
+        await RemoteResources(caller.client).read("a:b", remote_call(caller))
+    assert (refused.value.code, refused.value.headers) == (503, ((b"retry-after", b"1"),))
+    assert refused.value.data == {"code": "upstream_busy", "class": "external", "retryAfter": 1}
+    running.cancel()
+    await asyncio.wait([running])
+    await upstreams.close()

@@ -347,7 +347,7 @@ async def test_an_unknown_tool_passes_on_as_what_it_is(call: Caller, peer: Peer,
     ("code", "data", "status", "failure", "words"),
     [
         (-32603, None, 200, "upstream_error", "The upstream refused: it went\nwrong"),
-        (-32603, None, 500, "upstream_error", "The upstream refused: it went\nwrong"),
+        (-32603, None, 500, "upstream_failed", "The upstream refused: it went\nwrong"),
         (-32601, None, 404, "upstream_error", "The upstream refused"),
         (429, {"retryAfter": 3}, 200, "upstream_error", "The upstream refused"),
         (-32021, {"requiredCapabilities": {"sampling": {}}}, 400, "missing_capability", "sampling"),
@@ -386,9 +386,9 @@ async def test_long_refusals_are_cut(call: Caller, peer: Peer) -> None:
         (403, "upstream_unauthorized", "credentials"),
         (418, "upstream_status", "418 I'm a Teapot"),
         (429, "upstream_status", "429 Too Many Requests"),
-        (500, "upstream_status", "500 Internal Server Error"),
+        (500, "upstream_failed", "500 Internal Server Error"),
         (307, "upstream_redirect", "put the final address"),
-        (599, "upstream_status", "599"),
+        (599, "upstream_failed", "599"),
     ],
 )
 @every_era
@@ -479,7 +479,7 @@ async def test_the_breaker_opens_for_failures_and_not_for_refusals(call: Caller,
         assert (await call()).failure == "upstream_unauthorized"
     peer.answers("tools/call", 500)
     for _ in range(5):
-        assert (await call()).failure == "upstream_status"
+        assert (await call()).failure == "upstream_failed"
     count = len(peer.received)
     assert (await call()).failure == "upstream_unavailable"
     assert len(peer.received) == count
@@ -556,7 +556,7 @@ async def test_an_upstream_that_wants_credentials_is_alive(call: Caller, peer: P
     assert (await call.client.probe()).state == "degraded"
     peer.answers("server/discover", 503)
     health = await call.client.probe()
-    assert (health.state, health.data["failure"]) == ("unhealthy", "upstream_status")
+    assert (health.state, health.data["failure"]) == ("unhealthy", "upstream_failed")
     peer.instead["server/discover"] = never
     health = await call.client.probe(seconds=0.05)
     assert (health.state, health.data["failure"]) == ("unhealthy", "upstream_timeout")
@@ -594,3 +594,25 @@ async def test_a_refused_request_that_is_no_tool_is_raised(call: Caller, peer: P
     with pytest.raises(Refused) as refused:
         await call.client.read_resource("a:b", deadline=call.deadline, limit=1_000)
     assert refused.value.error.code == -32002
+
+
+@every_era
+async def test_an_upstream_is_told_how_long_its_answer_is_waited_for(
+    call: Caller, peer: Peer, era: str
+) -> None:
+    peer.serve = ERAS[era]
+    call.seconds = 7.9
+    await call()
+    asked = peer.said("tools/call")[-1]
+    # The stream of 2024-11-05 takes a message and answers elsewhere, so there it would say nothing.
+    assert asked.headers.get("Prefer") == (None if call.client.era is Era.STREAM else "wait=7")
+
+
+@every_era
+async def test_a_timeout_names_the_seconds_that_were_waited(call: Caller, peer: Peer, era: str) -> None:
+    peer.serve = ERAS[era]
+    await call()
+    peer.instead["tools/call"] = never
+    call.seconds = 0.25
+    outcome = await call()
+    assert outcome.content[0]["text"] == "The upstream did not answer within 0.25 s. Try again later."

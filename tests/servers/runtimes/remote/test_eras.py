@@ -110,8 +110,8 @@ async def test_credentials_that_are_refused_say_nothing_about_the_era(
 @pytest.mark.parametrize(
     ("status", "failure"),
     [
-        (500, "upstream_status"),
-        (503, "upstream_status"),
+        (500, "upstream_failed"),
+        (503, "upstream_failed"),
         (429, "upstream_status"),
         (302, "upstream_redirect"),
     ],
@@ -141,7 +141,7 @@ async def test_a_handshake_that_fails_is_not_remembered(call: Caller, peer: Peer
     peer.serve = handshake()
     peer.answers("server/discover", 404)
     peer.answers("initialize", 500)
-    assert (await call()).failure == "upstream_status"
+    assert (await call()).failure == "upstream_failed"
     assert call.client.era is None
     del peer.instead["initialize"]
     assert not (await call()).is_error

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -471,7 +472,9 @@ async def test_a_slow_upstream_does_not_slow_another(call: Caller, peer: Peer, u
         for _ in range(20):
             assert not (await call()).is_error
         assert not any(task.done() for task in waiting)
-        assert {outcome.failure for outcome in await asyncio.gather(*waiting)} == {"upstream_timeout"}
+        # 32 were asked and not answered; the others never had their turn.
+        failures = [outcome.failure for outcome in await asyncio.gather(*waiting)]
+        assert Counter(failures) == {"upstream_timeout": 32, "upstream_busy": 18}
         await stuck.upstream.close()
 
 

@@ -133,4 +133,4 @@ async def test_a_failure_on_the_way_is_one_of_the_whole(call: Caller, peer: Peer
     peer.answers("tools/list", 500)
     with pytest.raises(CallFailed) as failed:
         await call.client.list_all("tools", deadline=call.deadline)
-    assert failed.value.failure == "upstream_status"
+    assert failed.value.failure == "upstream_failed"

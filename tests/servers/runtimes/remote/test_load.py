@@ -29,7 +29,7 @@ every_era = pytest.mark.parametrize("era", list(ERAS))
 
 def of_twenty() -> Upstreams:
     guard = Guard(allow=["127.0.0.0/8"])
-    return Upstreams(lambda: session(guard), concurrency=20)
+    return Upstreams(lambda: session(guard), concurrency=20, queue=500)
 
 
 @every_era

@@ -1,0 +1,234 @@
+"""A gateway that probes upstreams whose turn it is: what it asks them, and what it makes of what they say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from mooring.egress.session import session
+from mooring.errors import Unavailable
+from mooring.scope import system_scope
+from servers.models import UpstreamProbe, UpstreamWatch
+from servers.pipeline.database_thread import DatabaseThread
+from servers.pipeline.parts import Runtimes
+from servers.pipeline.watching import Watcher, judged
+from servers.runtimes.base import Health
+from servers.runtimes.breaker import Verdict
+from servers.runtimes.http.probing import probe
+from servers.runtimes.upstreams import Upstreams
+from tests.conftest import World
+from tests.servers.runtimes.remote.peers import Handler, Peer, handshake, modern, never, peer_running, stream
+from tests.servers.services.test_watching import Place, manifest, tool
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def place(world: World) -> Place:
+    return Place(world)
+
+
+@pytest.fixture
+async def peer() -> AsyncIterator[Peer]:
+    async with peer_running(modern) as running:
+        yield running
+
+
+@asynccontextmanager
+async def watching(**how: Any) -> AsyncIterator[tuple[Watcher, Runtimes]]:
+    runtimes = Runtimes.over(Upstreams(session))
+    watcher = Watcher(runtimes, **how)
+    try:
+        yield watcher, runtimes
+    finally:
+        await runtimes.close()
+        await asyncio.to_thread(watcher.close)
+
+
+async def in_thread(work: Callable[[], Any]) -> Any:
+    def run() -> Any:
+        from django.db import connections
+
+        try:
+            with system_scope():
+                return work()
+        finally:
+            connections.close_all()
+
+    return await asyncio.to_thread(run)
+
+
+def alone(place: Place) -> None:
+    """Due are this server's upstreams and no other test's."""
+    UpstreamWatch.objects.exclude(server=place.id).update(due_at=datetime(2100, 1, 1, tzinfo=UTC))
+    UpstreamWatch.objects.filter(server=place.id).update(due_at=datetime(2000, 1, 1, tzinfo=UTC))
+
+
+def found(place: Place) -> list[tuple[str, str, str]]:
+    watches = UpstreamWatch.objects.filter(server=place.id)
+    return [(watch.kind, watch.state, watch.detail) for watch in watches]
+
+
+# ---- a round ---------------------------------------------------------------------------------------------
+
+
+async def test_what_is_due_is_probed_once_and_written_down(
+    place: Place, peer: Peer, unused_tcp_port: int
+) -> None:
+    peer.answers("server/discover", 401)
+    peer.answers("HEAD", 404)
+    origin = peer.url.removesuffix("/mcp")
+    made = manifest(
+        tool("here", f"{origin}/do-not-call-me"),
+        tool("gone", f"http://127.0.0.1:{unused_tcp_port}/"),
+        upstreams={"peer": {"url": peer.url}},
+    )
+    await in_thread(lambda: place.publish(made))
+    await in_thread(lambda: alone(place))
+    async with watching() as (watcher, _):
+        assert await watcher.round() == 3
+        assert await watcher.round() == 0
+    assert sorted(await in_thread(lambda: found(place))) == [
+        ("http", "healthy", ""),
+        ("http", "unhealthy", "It could not be reached."),
+        ("remote", "healthy", "It is there and asks for credentials."),
+    ]
+    assert sorted((seen.said, seen.path) for seen in peer.received) == [
+        ("HEAD", "/"),
+        ("server/discover", "/mcp"),
+    ]
+    assert not any("Authorization" in seen.headers for seen in peer.received)
+    codes = await in_thread(
+        lambda: sorted(UpstreamProbe.objects.filter(watch__server=place.id).values_list("code", flat=True))
+    )
+    assert codes == ["", "upstream_unauthorized", "upstream_unreachable"]
+
+
+async def test_one_without_its_secret_is_degraded_and_not_asked(place: Place, peer: Peer) -> None:
+    upstream = {"url": peer.url, "headers": {"Authorization": "Bearer {secret:t}"}}
+    await in_thread(lambda: place.publish(manifest(secrets={"t": {}}, upstreams={"peer": upstream})))
+    await in_thread(lambda: alone(place))
+    async with watching() as (watcher, _):
+        await watcher.round()
+    ((_, state, detail),) = await in_thread(lambda: found(place))
+    assert state == "degraded"
+    assert "needs the secret t" in detail
+    assert peer.received == []
+
+
+@pytest.mark.parametrize("serve", [modern, handshake(), stream])
+async def test_probes_go_over_the_clients_that_calls_take(place: Place, peer: Peer, serve: Handler) -> None:
+    peer.serve = serve
+    await in_thread(lambda: place.publish(manifest(upstreams={"peer": {"url": peer.url}})))
+    async with watching() as (watcher, runtimes):
+        for _ in range(5):
+            await in_thread(lambda: alone(place))
+            await watcher.round()
+        assert len(peer.connections) <= 2
+        assert peer.opened <= 1
+        assert len(runtimes.upstreams.health()) <= 1
+    assert await in_thread(lambda: found(place)) == [("remote", "healthy", "")]
+
+
+async def test_it_goes_on_whatever_goes_wrong(place: Place, peer: Peer) -> None:
+    """An upstream that is hard to understand, then a database that is away, then all is well."""
+    peer.answers("HEAD", 200)
+    await in_thread(lambda: place.publish(manifest(tool("a", peer.url))))
+    async with watching(pause=(0.01, 0.02)) as (watcher, _):
+        database, watcher._database = watcher._database, _Away("away", seconds=1)
+        running = asyncio.create_task(watcher.run())
+        async with asyncio.timeout(20):
+            await watcher._database.was_asked.wait()
+            watcher._database.close()
+            watcher._database = database
+            await in_thread(lambda: alone(place))
+            while await in_thread(lambda: found(place)) != [("http", "healthy", "")]:
+                await asyncio.sleep(0.02)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+class _Away(DatabaseThread):
+    def __init__(self, name: str, *, seconds: float) -> None:
+        super().__init__(name, seconds=seconds)
+        self.was_asked = asyncio.Event()
+
+    async def ask(self, work: Callable[[], Any]) -> Any:
+        self.was_asked.set()
+        raise Unavailable("The database is away.", code="database_unavailable")
+
+
+# ---- what is made of an answer ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def upstreams() -> AsyncIterator[Upstreams]:
+    known = Upstreams(session)
+    yield known
+    await known.close()
+
+
+def status(number: int) -> Callable[..., Awaitable[web.StreamResponse]]:
+    async def answer(*_: Any) -> web.StreamResponse:
+        return web.Response(status=number, headers={"Location": "http://127.0.0.1:1/"})
+
+    return answer
+
+
+async def rude(_peer: Peer, request: web.Request, _message: Json) -> web.StreamResponse:
+    assert request.transport is not None
+    request.transport.write(b"SSH-2.0-OpenSSH_9.6\r\n")  # type: ignore[attr-defined]  # it is one for writing
+    request.transport.close()
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "words"),
+    [
+        (status(200), "healthy", ""),
+        (status(302), "healthy", ""),
+        (status(401), "healthy", ""),
+        (status(404), "healthy", ""),
+        (status(405), "healthy", ""),
+        (status(501), "healthy", ""),
+        (status(429), "degraded", "too many"),
+        (status(503), "degraded", "status 503"),
+        (never, "unhealthy", "did not answer within 0.2 s"),
+        (rude, "unhealthy", "not valid HTTP"),
+    ],
+)
+async def test_whatever_an_origin_answers_it_is_there(
+    peer: Peer, upstreams: Upstreams, answer: Handler, state: str, words: str
+) -> None:
+    peer.serve = answer
+    health = await probe(upstreams.get("acme", peer.url.removesuffix("/mcp")), seconds=0.2)
+    assert health.state == state
+    assert words in health.detail
+    assert health.data["milliseconds"] > 0
+
+
+async def test_an_inner_address_is_not_reached_by_probes_either(upstreams: Upstreams) -> None:
+    health = await probe(upstreams.get("acme", "http://169.254.169.254"), seconds=1)
+    assert (health.state, health.detail) == ("unhealthy", "It could not be reached.")
+
+
+async def test_one_that_is_slow_or_fails_its_calls_is_degraded(upstreams: Upstreams) -> None:
+    upstream = upstreams.get("acme", "https://api.example")
+    well = Health("healthy", "", {"milliseconds": 20.0})
+    assert judged(well, upstream) is well
+    assert (
+        judged(Health("healthy", "", {"milliseconds": 2_340.0}), upstream).detail
+        == "It took 2.3 s to answer."
+    )
+    async with upstream.visit() as visit:
+        visit.verdict = Verdict.FAILED
+    assert judged(well, upstream).state == "degraded"
+    upstream.used_at -= 301
+    assert judged(well, upstream).state == "healthy"
