@@ -17,6 +17,7 @@ from mooring.errors import Forbidden, NotFound
 from mooring.scope import tenant_scope
 from servers.manifests import is_storable, source_of
 from servers.models import (
+    Build,
     CallRecord,
     Channel,
     DraftRow,
@@ -145,6 +146,25 @@ def get_import(access: Access, row: str | uuid.UUID, server: Server | None = Non
     found: Import | None = imports.filter(id=known).first() if known else None
     if found is None:
         raise NotFound("There is no such import.")
+    return found
+
+
+def list_builds(access: Access, server: Server, permission: str = "servers:read") -> QuerySet[Build]:
+    """Uploads of a server on their way into its draft, newest first."""
+    access.require(permission)
+    builds: QuerySet[Build] = Build.objects.filter(tenant=access.tenant, server=server)
+    return (
+        builds.select_related("job", "upload", "server").defer("upload__data").order_by("-created_at", "-id")
+    )
+
+
+def get_build(
+    access: Access, server: Server, row: str | uuid.UUID, permission: str = "servers:read"
+) -> Build:
+    builds, known = list_builds(access, server, permission), _uuid(row)
+    found: Build | None = builds.filter(id=known).first() if known else None
+    if found is None:
+        raise NotFound("There is no such build.")
     return found
 
 

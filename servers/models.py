@@ -24,7 +24,7 @@ class Server(OwnedModel):
     variables = OrderedJSONField(default=dict, blank=True, help_text="name → {default, description}")
     secrets_needed = OrderedJSONField(default=dict, blank=True, help_text="name → {description}")
     upstreams = OrderedJSONField(
-        default=dict, blank=True, help_text="name → {url, headers, transport, on_change}"
+        default=dict, blank=True, help_text="name → {url, headers, …} or {code, hosts, …}"
     )
     members = OrderedJSONField(
         default=list, blank=True, help_text="[{server, channel, prefix}]: servers this one is made of"
@@ -385,6 +385,96 @@ class Import(OwnedModel):
         return self.error or (self.job.error if self.job is not None else "")
 
 
+class Upload(OwnedModel):
+    """Python code as somebody handed it in: one file, or an archive. Kept, so that it can be built once more."""
+
+    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="uploads")
+    name = models.CharField(max_length=200, help_text="what the file was called")
+    digest = models.CharField(max_length=64, help_text="SHA-256 of the bytes")
+    size = models.PositiveIntegerField(help_text="bytes")
+    data = models.BinaryField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta(OwnedModel.Meta):
+        abstract = False
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["tenant", "server", "digest", "name"], name="upload_once_a_server"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Build(OwnedModel):
+    """An upload on its way to an artifact, done by a worker, then accepted into the draft by a person.
+
+    `settings` is what the upstream is to be run with: `hosts`, `environment`, `memory_mb`, as in the manifest. `when`
+    decides which versions of packages are taken; building again at the same `when` gives the same artifact.
+    `offer` is `{"mode", "era", "target", "name", "title", "version", "instructions", "problems", "tools",
+    "resources", "resource_templates", "prompts"}`, the lists as the server has sent them.
+    """
+
+    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="builds")
+    upload = models.ForeignKey(Upload, on_delete=models.RESTRICT, related_name="builds")
+    upstream = models.CharField(max_length=32, help_text="its name in the manifest")
+    settings = OrderedJSONField(default=dict, blank=True)
+    when = models.DateTimeField()
+    job = models.ForeignKey("jobs.Job", null=True, on_delete=models.SET_NULL, related_name="+")
+    attempt = models.PositiveIntegerField(
+        default=0, help_text="counts beginnings; who has begun an earlier one has nothing more to say"
+    )
+    stage = models.CharField(max_length=20, blank=True)
+    log = models.TextField(blank=True)
+    log_dropped = models.PositiveIntegerField(
+        default=0, help_text="characters at its beginning that are not kept"
+    )
+    artifact = models.CharField(max_length=64, blank=True, help_text="digest; empty until it is built")
+    artifact_size = models.PositiveBigIntegerField(default=0, help_text="bytes")
+    python = models.CharField(max_length=20, blank=True)
+    packages = OrderedJSONField(default=list, blank=True, help_text='["name==version", …]')
+    offer = OrderedJSONField(default=dict, blank=True)
+    error = models.TextField(blank=True, max_length=4_000, help_text="why it failed, for good")
+    failure = OrderedJSONField(
+        default=dict, blank=True, help_text='{"code", "stage", "file", "line", "block"}'
+    )
+    author = models.CharField(max_length=254)
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True)
+    accepted_at = models.DateTimeField(null=True)
+    is_published = models.BooleanField(default=False, help_text="whether a version names its artifact")
+
+    class Meta(OwnedModel.Meta):
+        abstract = False
+        indexes: ClassVar = [
+            models.Index(fields=["tenant", "server", "-created_at"], name="builds_of_server"),
+            models.Index(fields=["tenant", "artifact"], name="builds_by_artifact"),
+            models.Index(fields=["created_at"], name="builds_by_age"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.upstream} {self.id}"
+
+    @property
+    def state(self) -> str:
+        """waiting, running, done (to be accepted), accepted or failed."""
+        if self.artifact:
+            return "accepted" if self.accepted_at is not None else "done"
+        if self.finished_at is not None or self.job is None:
+            return "failed"
+        return str(self.job.state)
+
+    @property
+    def is_under_way(self) -> bool:
+        return self.state in {"waiting", "running"}
+
+    @property
+    def problem(self) -> str:
+        """Why it failed, or may fail if the worker's next attempt does too."""
+        return self.error or (self.job.error if self.job is not None else "")
+
+
 class SessionState(OwnedModel):
     """What became of a handshake session, once there is anything to say; the session itself is its token."""
 
@@ -400,3 +490,96 @@ class SessionState(OwnedModel):
 
     def __str__(self) -> str:
         return self.nonce
+
+
+class UpstreamWatch(OwnedModel):
+    """An address elsewhere that published versions depend on, and how it was when it was last probed.
+
+    `declared` is an upstream's entry in the manifest, or `{"origin"}` of http tools; `values` are the variables it
+    names. `run` counts the probes in a row that agree on whether it is alive.
+    """
+
+    KINDS = (("remote", "MCP server"), ("http", "HTTP API"))
+    STATES = tuple((state, state) for state in ("unknown", "healthy", "degraded", "unhealthy"))
+
+    server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="watches")
+    kind = models.CharField(max_length=10, choices=KINDS)
+    name = models.CharField(max_length=300, help_text="the upstream's name in the manifest, or the origin")
+    source = models.CharField(max_length=64, help_text="digest of all that tells it from others")
+    declared = OrderedJSONField()
+    values = OrderedJSONField(default=dict, blank=True)
+    channels = OrderedJSONField(default=list, help_text="names of those whose versions depend on it")
+    created_at = models.DateTimeField(auto_now_add=True)
+    due_at = models.DateTimeField(help_text="when it is to be probed again")
+    probed_at = models.DateTimeField(null=True)
+    state = models.CharField(max_length=10, choices=STATES, default="unknown")
+    detail = models.CharField(max_length=500, blank=True, help_text="why it is not healthy")
+    milliseconds = models.FloatField(null=True)
+    since = models.DateTimeField(null=True, help_text="when it came into this state")
+    run = models.PositiveIntegerField(default=0)
+    told_at = models.DateTimeField(null=True, help_text="when its owners were told that it is unhealthy")
+
+    class Meta(OwnedModel.Meta):
+        abstract = False
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["tenant", "server", "source"], name="one_watch_a_source")
+        ]
+        indexes: ClassVar = [models.Index(fields=["due_at"], name="watches_by_due")]
+        ordering: ClassVar = ["kind", "name", "id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class UpstreamProbe(OwnedModel):
+    """One look at whether an upstream is there. Kept for two days; `UpstreamHour` has what is known of older ones."""
+
+    tenant = models.ForeignKey(
+        "tenants.Tenant", on_delete=models.PROTECT, editable=False, related_name="+", db_index=False
+    )
+    watch = models.ForeignKey(UpstreamWatch, on_delete=models.CASCADE, related_name="probes", db_index=False)
+    time = models.DateTimeField()
+    state = models.CharField(max_length=10, choices=UpstreamWatch.STATES)
+    milliseconds = models.FloatField()
+    code = models.CharField(max_length=40, blank=True, help_text="what failed, as in a call's record")
+    detail = models.CharField(max_length=500, blank=True)
+
+    class Meta(OwnedModel.Meta):
+        abstract = False
+        indexes: ClassVar = [
+            models.Index(fields=["watch", "-time"], name="probes_of_watch"),
+            models.Index(fields=["time"], name="probes_by_time"),
+        ]
+        ordering: ClassVar = ["-time", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.watch_id} {self.state}"
+
+
+class UpstreamHour(OwnedModel):
+    """The probes of one hour. `mean` and `slowest` are milliseconds, of those that found it alive."""
+
+    tenant = models.ForeignKey(
+        "tenants.Tenant", on_delete=models.PROTECT, editable=False, related_name="+", db_index=False
+    )
+    watch = models.ForeignKey(UpstreamWatch, on_delete=models.CASCADE, related_name="hours", db_index=False)
+    hour = models.DateTimeField()
+    probes = models.PositiveIntegerField()
+    alive = models.PositiveIntegerField(help_text="healthy or degraded")
+    degraded = models.PositiveIntegerField()
+    mean = models.FloatField(null=True)
+    slowest = models.FloatField(null=True)
+
+    class Meta(OwnedModel.Meta):
+        abstract = False
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["tenant", "watch", "hour"], name="one_row_a_watch_and_hour")
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["watch", "hour"], name="hours_of_watch"),
+            models.Index(fields=["hour"], name="hours_by_time"),
+        ]
+        ordering: ClassVar = ["hour"]
+
+    def __str__(self) -> str:
+        return f"{self.watch_id} {self.hour:%Y-%m-%d %H}"

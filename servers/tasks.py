@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -12,15 +15,19 @@ from django.utils import timezone
 
 from mooring.audit.record import SYSTEM_ACTOR
 from mooring.egress.fetch import fetch
-from mooring.errors import MooringError
+from mooring.errors import ClientError, MooringError
 from mooring.jobs import Progress, register
 from mooring.jobs.models import Job
 from mooring.scope import system_scope, tenant_scope
+from servers.importers import code
 from servers.importers.remote import look
-from servers.models import CallRecord, IdempotencyKey, SessionState, UpstreamState
-from servers.services import run_import
+from servers.models import Build, CallRecord, IdempotencyKey, Import, SessionState, UpstreamState
+from servers.runner.engine import BuildEvent
+from servers.services import alerting, building, builds, run_import, uptime
 from servers.services.drift import record_look
 from servers.services.imports import FETCH_SECONDS, MAX_BYTES, source_of
+from servers.services.rebuilding import build_again, missed_code
+from servers.services.running import keep_artifacts
 from servers.services.telling import tell_of_drifts
 from servers.services.upstreams import LOOK, endpoint_to_look_at, note_failed_look, start_due_looks
 from tenants.models import Change
@@ -28,6 +35,8 @@ from tenants.models import Change
 IDEMPOTENCY_KEPT = timedelta(days=1)
 # Gateways read changes within a second; a week is for people who look into an incident.
 CHANGES_KEPT = timedelta(days=7)
+# What was handed in and nothing uses: documents, and code that no draft and no version names.
+UPLOADS_KEPT = timedelta(days=30)
 # A batch is one short transaction; a run that reaches its bound leaves the rest to the next.
 CALLS_AT_ONCE = 5_000
 BATCHES_A_RUN = 200
@@ -70,10 +79,64 @@ def look_at_upstream(job: Job, progress: Progress) -> dict[str, Any]:
     return {"found": len(seen.found), "held_back": len(drifts)}
 
 
+@register(builds.BUILD)
+def build_code(job: Job, progress: Progress) -> dict[str, Any]:
+    """Payload: `{"build": id}`, with `"again": true` for an artifact that a runner has lost."""
+    build_id, again = uuid.UUID(job.payload["build"]), bool(job.payload.get("again"))
+    progress(code.STAGES["read"][0], 1)
+
+    def told(events: Sequence[BuildEvent], attempt: int) -> None:
+        """Whoever has lost the job learns of it here."""
+        if events:
+            progress(*code.STAGES.get(events[-1].stage, ("Building", 50)))
+        if events and not again:
+            with tenant_scope(job.tenant_id):
+                building.hear(build_id, events, attempt=attempt)
+
+    try:
+        with tenant_scope(job.tenant_id):
+            order = building.begin(build_id, again=again)
+        if order is not None:
+            heard = partial(told, attempt=order.attempt)
+            result = code.build(Path(settings.RUNNER_DIR), order.spec, order.upload, told=heard)
+            with tenant_scope(job.tenant_id):
+                building.finish(build_id, result, again=again)
+    except MooringError as error:
+        with tenant_scope(job.tenant_id):
+            building.fail(build_id, error, is_final=isinstance(error, ClientError))
+        raise
+    return {"build": str(build_id)}
+
+
+def rebuild_missing_code() -> None:
+    """Of the last minutes, since a beat may be missed and calls are recorded with a delay."""
+    with system_scope():
+        missed = missed_code(timezone.now() - timedelta(minutes=5))
+    for one in missed:
+        with tenant_scope(one.tenant):
+            build_again(one.server, one.digest, missed_at=one.at)
+
+
 def look_at_upstreams() -> None:
     """Have those looked at that are due."""
     with system_scope():
         start_due_looks()
+
+
+def tell_of_health() -> None:
+    """Tell owners what became of their upstreams."""
+    with system_scope():
+        due = alerting.news()
+    for tenant_id, watch_id in due:
+        with tenant_scope(tenant_id):
+            alerting.tell(watch_id)
+
+
+def roll_up_health() -> None:
+    """Count probes by the hour, and forget old ones. Safe to run at any moment, any number of times."""
+    with system_scope():
+        hours, forgotten = uptime.roll_up(), uptime.forget()
+    _log.info("health_rolled_up", hours=hours, forgotten=forgotten)
 
 
 def purge() -> None:
@@ -83,7 +146,27 @@ def purge() -> None:
         answers, _ = IdempotencyKey.objects.filter(created_at__lt=now - IDEMPOTENCY_KEPT).delete()
         changes, _ = Change.objects.filter(created_at__lt=now - CHANGES_KEPT).delete()
         sessions, _ = SessionState.objects.filter(expires_at__lt=now).delete()
-    _log.info("purged", idempotency_keys=answers, changes=changes, sessions=sessions)
+        imports, _ = Import.objects.filter(created_at__lt=now - UPLOADS_KEPT).delete()
+        uploads = builds.forget(now - UPLOADS_KEPT)
+        artifacts = set(Build.objects.exclude(artifact="").values_list("artifact", flat=True))
+    _log.info(
+        "purged",
+        idempotency_keys=answers,
+        changes=changes,
+        sessions=sessions,
+        imports=imports,
+        builds=uploads,
+        artifacts=_removed_but(artifacts),
+    )
+
+
+def _removed_but(artifacts: set[str]) -> int:
+    """How many of this machine's artifacts went. Where no runner is, none are."""
+    try:
+        return len(keep_artifacts(artifacts))
+    except MooringError as error:
+        _log.info("artifacts_not_tidied", reason=error.message)
+        return 0
 
 
 def forget_calls(at_once: int = CALLS_AT_ONCE, batches: int = BATCHES_A_RUN) -> int:

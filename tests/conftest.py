@@ -32,6 +32,7 @@ hypothesis.settings.register_profile(
     "steady", deadline=None, derandomize="MOORING_SOAK" not in os.environ, database=None
 )
 hypothesis.settings.load_profile("steady")
+_SLOW = ("tests/servers/runner", "tests/product", "tests/servers/runtimes/remote", "tests/mooring/cli")
 _STACK = pytest.StashKey[ExitStack]()
 
 
@@ -76,6 +77,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("django_db"):
             raise pytest.UsageError(f"{item.nodeid}: drop the django_db mark; tests here commit for real.")
+    items.sort(key=_is_quick)
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    """False for folders whose files start real processes; sorted by this, they come first."""
+    return not any(f"/{folder}/" in f"/{item.nodeid}" for folder in _SLOW)
 
 
 @pytest.fixture(scope="session")

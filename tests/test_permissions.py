@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, reverse
+from django.utils import timezone
 
 from mooring.accounts.models import User
 from mooring.api import urls as api_urls
@@ -17,7 +18,7 @@ from mooring.jobs.models import Job
 from mooring.scope import tenant_scope
 from servers import services
 from servers.manifests import source_of
-from servers.models import Import, Prompt, Tool, UpstreamDefinition
+from servers.models import Build, Import, Prompt, Tool, Upload, UpstreamDefinition
 from tenants.permissions import KEY_SCOPES, ROLES
 from tenants.services import add_member, create_key
 from tests.conftest import World, make_world, verified_user
@@ -34,6 +35,7 @@ DASHBOARD: list[tuple[str, str, str | None]] = [
     ("GET", "new_server", "servers:write"),
     ("GET", "new_from_openapi", "servers:write"),
     ("GET", "new_remote", "servers:write"),
+    ("GET", "new_code", "servers:write"),
     ("GET", "new_with_tools", "servers:write"),
     ("GET", "new_with_content", "servers:write"),
     ("GET", "new_from_template", "servers:write"),
@@ -73,8 +75,17 @@ DASHBOARD: list[tuple[str, str, str | None]] = [
     ("POST", "look_at_upstream", "servers:write"),
     ("POST", "take_parts", "servers:write"),
     ("POST", "accept_drift", "servers:publish"),
+    ("GET", "code", "servers:read"),
+    ("POST", "code", "servers:write"),
+    ("GET", "build", "servers:read"),
+    ("POST", "build", "servers:write"),
+    ("POST", "build_again", "servers:write"),
+    ("POST", "change_code", "servers:write"),
+    ("GET", "logs", "servers:write"),
+    ("POST", "stop_instance", "servers:operate"),
     ("GET", "operations", "servers:read"),
     ("POST", "operations", "servers:operate"),
+    ("GET", "health", "servers:read"),
     ("GET", "playground", "servers:test"),
     ("GET", "versions", "servers:read"),
     ("POST", "versions", "servers:publish"),
@@ -101,9 +112,9 @@ ANSWERED = {
     for status, names in {
         302: "settings variables live_variables make_live toggle_tool delete_secret delete_content_row "
         "delete_tool revoke_key delete_server look_at_upstream take_parts accept_drift clear_override "
-        "delete_upstream",
-        422: "server_settings tool content_row secrets versions upstreams upstream operations members",
-        503: "run_playground",  # no gateway runs here
+        "delete_upstream change_code",
+        422: "server_settings tool content_row secrets versions upstreams upstream operations members build",
+        503: "run_playground code build_again stop_instance",  # no gateway and no runner are here
     }.items()
     for name in names.split()
 } | {("GET", "upstream_progress"): 204}  # nothing is under way
@@ -141,8 +152,14 @@ API: list[tuple[str, str, str | None]] = [
     ("POST", "upstream-look", "servers:write"),
     ("GET", "upstream-listing", "servers:read"),
     ("POST", "upstream-take", "servers:write"),
+    ("GET", "builds", "servers:read"),
+    ("POST", "builds", "servers:write"),
+    ("GET", "build", "servers:read"),
+    ("POST", "build-again", "servers:write"),
+    ("POST", "build-accept", "servers:write"),
     ("GET", "drifts", "servers:read"),
     ("POST", "drift-accept", "servers:publish"),
+    ("GET", "health", "servers:read"),
     ("GET", "overrides", "servers:read"),
     ("PUT", "overrides", "servers:operate"),
     ("GET", "keys", "keys:read"),
@@ -199,6 +216,19 @@ def make_stage() -> Stage:
             digest=DIGEST,
             definition={"name": "far", "inputSchema": {"type": "object"}},
         )
+        upload = Upload.objects.create(
+            tenant=acme, server=server, name="x.py", digest=DIGEST, size=1, data=b"x"
+        )
+        built = Build.objects.create(
+            tenant=acme,
+            server=server,
+            upload=upload,
+            upstream="program",
+            artifact=DIGEST,
+            when=timezone.now(),
+            finished_at=timezone.now(),
+        )
+        services.accept_build(built, actor=world.actor)
         services.publish(server, actor=world.actor)
         services.set_secret(server, name="token", value="hush", actor=world.actor)
         override = services.set_override(server, actor=world.actor, kind="disable", tool="echo")
@@ -220,6 +250,8 @@ def make_stage() -> Stage:
             "channel": "live",
             "key": create_key(acme, name="k", user=world.alice, actor=world.actor).row.id,
             "override": override.id,
+            "build": built.id,
+            "instance": "0" * 32,
             "prompt": Prompt.objects.filter(server=server)[0].id,
         }
     keys["outsider"] = _foreign_key(world)
@@ -263,6 +295,10 @@ def values(stage: Stage, name: str, parameters: list[str]) -> dict[str, Any]:
     chosen = {parameter: stage.names[PARAMETER.get(parameter, parameter)] for parameter in parameters}
     if "row" in chosen and "content_row" in name:
         chosen["row"] = stage.names["prompt"]
+    if "build" in name and "row" in chosen:
+        chosen["row"] = stage.names["build"]
+    if name == "change_code":
+        chosen["name"] = "program"
     if name == "clear_override":
         chosen["row"] = stage.names["override"]
     if "name" in chosen and ("upstream" in name or name in UPSTREAM_ROUTES):
@@ -272,7 +308,7 @@ def values(stage: Stage, name: str, parameters: list[str]) -> dict[str, Any]:
     return chosen
 
 
-PARAMETER = {"key_id": "key", "override_id": "override"}
+PARAMETER = {"key_id": "key", "override_id": "override", "build_id": "build"}
 UPSTREAM_ROUTES = {"take_parts", "accept_drift"}
 # Names a row where a form needs one to find anything.
 POSTED = f"name=token&tool=echo&section=tools&part=far&digest={DIGEST}"

@@ -35,7 +35,9 @@ def _calls_first(router: ProtocolTypeRouter) -> Any:
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "")
-        is_call = path[:3] == "/t/" and path[-4:] == "/mcp" and scope["type"] == "http" and path.count("/") == 4
+        is_call = (
+            path[:3] == "/t/" and path[-4:] == "/mcp" and scope["type"] == "http" and path.count("/") == 4
+        )
         await (gateway if is_call else router)(scope, receive, send)
 
     return serve

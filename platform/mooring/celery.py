@@ -70,10 +70,28 @@ def forget_calls() -> None:
         tasks.forget_calls()
 
 
+@app.task(name="mooring.rebuild_missing_code")
+def rebuild_missing_code() -> None:
+    with _connections():
+        tasks.rebuild_missing_code()
+
+
 @app.task(name="mooring.look_at_upstreams")
 def look_at_upstreams() -> None:
     with _connections():
         tasks.look_at_upstreams()
+
+
+@app.task(name="mooring.tell_of_health")
+def tell_of_health() -> None:
+    with _connections():
+        tasks.tell_of_health()
+
+
+@app.task(name="mooring.roll_up_health")
+def roll_up_health() -> None:
+    with _connections():
+        tasks.roll_up_health()
 
 
 def _every(seconds: float, task: str) -> dict[str, object]:
@@ -85,6 +103,9 @@ app.conf.beat_schedule = {
     "sweep": _every(SWEEP_EVERY, "mooring.sweep_jobs"),
     "purge": _every(DAY, "mooring.purge"),
     "forget calls": _every(FORGET_EVERY, "mooring.forget_calls"),
+    "rebuild missing code": _every(MINUTE, "mooring.rebuild_missing_code"),
     "look at upstreams": _every(MINUTE, "mooring.look_at_upstreams"),
+    "tell of health": _every(MINUTE, "mooring.tell_of_health"),
+    "roll up health": _every(FORGET_EVERY, "mooring.roll_up_health"),
 }
 __all__ = ["app"]

@@ -126,12 +126,26 @@ def _without(part: Json, **defaults: Any) -> Json:
 
 
 def shortened_upstream(upstream: Json) -> Json:
-    return _without(upstream, headers={}, transport="auto", on_change="refuse")
+    return _without(
+        upstream,
+        headers={},
+        transport="auto",
+        on_change="refuse",
+        mode="shared",
+        hosts=[],
+        environment={},
+        memory_mb=256,
+    )
 
 
 def source_of(upstream: Json) -> str:
-    """A digest of where an upstream is and as whom it is spoken to; what is done about changes is no part of it."""
+    """A digest of where an upstream is and as whom it is spoken to; what is done about changes is no part of it.
+
+    Of code it is the artifact alone: what that offers does not depend on what it is run with.
+    """
     declared = {name: part for name, part in shortened_upstream(upstream).items() if name != "on_change"}
+    if "code" in declared:
+        declared = {"code": declared["code"]}
     return hashlib.sha256(canonical_json(declared)).hexdigest()
 
 
@@ -198,7 +212,7 @@ _ORDER = (
     "mooring server variables secrets upstreams members tools resources resource_templates prompts "
     "name title description instructions uri uri_template mime_type arguments messages "
     "input_schema output_schema http remote static cache annotations enabled upstream channel prefix "
-    "method url headers transport on_change in argument style explode "
+    "method url headers transport code mode hosts environment memory_mb on_change in argument style explode "
     "parameters constants basic_auth username password body response digest timeout_seconds"
 ).split()
 _RANK = {name: rank for rank, name in enumerate(_ORDER)}
@@ -246,6 +260,7 @@ def _ordered(value: Any) -> Any:
         "secrets",
         "upstreams",
         "headers",
+        "environment",
         "fields",
         "completions",
     )

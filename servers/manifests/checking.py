@@ -32,9 +32,11 @@ _SECRET = re.compile(r"\{secret:([A-Za-z_][A-Za-z0-9_.-]*)\}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+")
 _EXPRESSION = re.compile(r"\{[+#./;?&]?([A-Za-z_][A-Za-z0-9_]*(?:,[A-Za-z_][A-Za-z0-9_]*)*)\}")
 _CHOICES = {
-    "resources": "text, blob and remote",
-    "resource_templates": "text and remote",
-    "prompts": "messages and remote",
+    "tool": "http, remote and static",
+    "resource": "text, blob and remote",
+    "resource_template": "text and remote",
+    "prompt": "messages and remote",
+    "upstream": "url and code",
 }
 _KEY = {"tools": "name", "resources": "uri", "resource_templates": "uri_template", "prompts": "name"}
 
@@ -80,12 +82,13 @@ def check_upstream(definition: object, *, within: Json) -> Json:
 
 
 def secrets_named(definition: object) -> list[str]:
-    """Names in `{secret:NAME}` anywhere in a tool's request or an upstream's headers, in alphabetical order."""
+    """Names in `{secret:NAME}` anywhere in a tool's request or in what an upstream is sent, in alphabetical order."""
     if not isinstance(definition, dict):
         return []
-    http, headers = definition.get("http"), definition.get("headers")
-    if isinstance(headers, dict):
-        return _secrets_in(headers.values())
+    http = definition.get("http")
+    sent = [definition.get("headers"), definition.get("environment")]
+    if any(isinstance(texts, dict) for texts in sent):
+        return _secrets_in(text for texts in sent if isinstance(texts, dict) for text in texts.values())
     if not isinstance(http, dict):
         return []
     auth = http.get("basic_auth")
@@ -131,17 +134,21 @@ def _validator(part: str) -> schemas.Validator:
 
 def _shape_problems(part: str, value: Json) -> Iterator[Problem]:
     for where, phrase in schemas.placed_problems(_validator(part), value):
-        yield where, _shape_sentence(where, phrase, value)
+        yield where, _shape_sentence(part, where, phrase)
 
 
-def _shape_sentence(where: str, phrase: str, value: Json) -> str:
-    if re.fullmatch(r"(tools\[\d+\])?", where) and "alternatives" in phrase:
-        return "Give it exactly one of http, remote and static."
-    if "alternatives" in phrase and (
-        choice := re.fullmatch(r"(resources|resource_templates|prompts)\[\d+\]", where)
-    ):
-        return f"Give it exactly one of {_CHOICES[choice[1]]}."
+def _shape_sentence(part: str, where: str, phrase: str) -> str:
+    if "alternatives" in phrase and (choice := _choice(part, where)):
+        return f"Give it exactly one of {choice}."
     return f"It {phrase}." if not phrase.startswith("`") else f"{phrase}."
+
+
+def _choice(part: str, where: str) -> str | None:
+    """What the thing in that place is made by, when it is a part or an upstream itself."""
+    if part:
+        return None if where else _CHOICES[part]
+    placed = re.fullmatch(r"(tools|resources|resource_templates|prompts)\[\d+\]|upstreams\.[^.\[]+", where)
+    return _CHOICES[PART.get(placed[1], "upstream")] if placed else None
 
 
 # ---- what a schema cannot say ----------------------------------------------------------------------------

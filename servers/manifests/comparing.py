@@ -76,7 +76,13 @@ def _settings(old: Json, new: Json) -> Iterator[_Difference]:
         )
         for name in before.keys() & after.keys():
             if before[name] != after[name]:
-                yield _Difference(Weight.PATCH, f"The {noun} {name} changed.")
+                yield _Difference(Weight.PATCH, f"The {noun} {name} {_how(before[name], after[name])}.")
+
+
+def _how(old: Json, new: Json) -> str:
+    """What a person has to know of another upstream than of any other setting: that other code runs."""
+    names = [name for name in old | new if old.get(name) != new.get(name)]
+    return "runs other code" if "code" in names and "code" in old else "changed"
 
 
 def _members_of(old: Json, new: Json) -> Iterator[_Difference]:

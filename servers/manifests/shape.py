@@ -13,6 +13,8 @@ SECRET_NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,63}"
 UPSTREAM_NAME = r"[a-z][a-z0-9-]{0,31}"
 MOST_UPSTREAMS = 20
 MOST_MEMBERS = 20
+MOST_HOSTS = 50
+MOST_VARIABLES = 100
 MOST = {"tools": 5_000, "resources": 2_000, "resource_templates": 500, "prompts": 500}
 PART = {
     "tools": "tool",
@@ -109,13 +111,18 @@ _HTTP = _object(
     timeout_seconds=_TIMEOUT,
 )
 _HEADER_NAME = "[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}"
+_ENVIRONMENT_NAME = "[A-Za-z_][A-Za-z0-9_]{0,99}"
 _UPSTREAM = _object(
-    "url",
     url=_text(4_000, 1),
     headers=_named(_text(8_000), _HEADER_NAME, 50),
     transport={"enum": ["auto", "http", "sse"]},
+    code=_DIGEST,
+    mode={"enum": ["shared", "session"]},
+    hosts=_list(_text(260, 1), MOST_HOSTS),
+    environment=_named(_text(32_000), _ENVIRONMENT_NAME, MOST_VARIABLES),
+    memory_mb={"type": "integer", "minimum": 64, "maximum": 1024},
     on_change={"enum": ["refuse", "serve"]},
-)
+) | {"oneOf": _one_of("url", "code")}
 _CACHE = _object(
     "seconds",
     seconds={"type": "number", "exclusiveMinimum": 0, "maximum": 24 * 3600},

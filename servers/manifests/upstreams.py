@@ -1,27 +1,58 @@
-"""What is wrong with the MCP servers elsewhere that a manifest names, and with the parts taken from them."""
+"""What is wrong with the upstreams that a manifest names, elsewhere or uploaded, and with the parts taken from them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from servers.manifests.bindings import Problem, placeholder_problems
+from servers.runner.egress import allowed
 from servers.runtimes.http.addresses import compile_address
 from servers.runtimes.http.values import NotReady, Values
 from servers.runtimes.remote.endpoint import check_headers
 
 Json = dict[str, Any]
 _CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-auth-token"})
+# Names that people give to nothing but credentials.
+_CREDENTIAL_NAME = re.compile(r"(.*_)?(TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVATE_KEY)", re.I)
+_OF_A_URL = ("headers", "transport")
+_OF_CODE = ("mode", "hosts", "environment", "memory_mb")
 
 
 def upstream_problems(
     upstream: Json, variables: Mapping[str, Any], secrets: Mapping[str, Any]
 ) -> Iterator[Problem]:
     """Problems of one upstream, with their places in it."""
+    for name in _OF_A_URL if "code" in upstream else _OF_CODE:
+        if name in upstream:
+            yield name, f"It belongs to an upstream with {'a url' if 'code' in upstream else 'code'}."
+    if "code" in upstream:
+        yield from _code_problems(upstream, variables, secrets)
+        return
     yield from _address_problems(upstream["url"], variables)
     for name, value in upstream.get("headers", {}).items():
         yield from _header_problems(name, value)
         yield from placeholder_problems(f"headers.{name}", value, variables, secrets)
+
+
+def _code_problems(
+    upstream: Json, variables: Mapping[str, Any], secrets: Mapping[str, Any]
+) -> Iterator[Problem]:
+    for index, host in enumerate(upstream.get("hosts", [])):
+        try:
+            if "/" in host:
+                raise ValueError("Write the host alone, such as api.example.com or example.com:8443.")
+            allowed(host)
+        except ValueError as error:
+            yield f"hosts[{index}]", str(error)
+    for name, value in upstream.get("environment", {}).items():
+        yield from placeholder_problems(f"environment.{name}", value, variables, secrets)
+        if _CREDENTIAL_NAME.fullmatch(name) and value and "{" not in value:
+            yield (
+                f"environment.{name}",
+                f"Keep the credential in a secret: write {{secret:{name.lower()}}} for it.",
+            )
 
 
 def _address_problems(url: str, variables: Mapping[str, Any]) -> Iterator[Problem]:

@@ -11,6 +11,8 @@ from servers.protocol.revisions import FEATURES, Features
 Json = dict[str, Any]
 # In `_meta` of an answer that is not as good as it should be: a sentence that says why.
 DEGRADED = "mooring/degraded"
+# In `_meta` of an error that is worth another try: `{"code", "retryAfter"}`, for programs. Seconds.
+FAILURE = "mooring/failure"
 
 
 def fit_definition(definition: Json, revision: str) -> Json:
@@ -59,6 +61,8 @@ def call_result(outcome: Outcome, output_schema: Any, revision: str) -> Json:
         result["structuredContent"] = structured
     if outcome.is_error:
         result["isError"] = True
+        if outcome.retry_after:
+            result["_meta"] = {FAILURE: {"code": outcome.failure, "retryAfter": outcome.retry_after}}
     if outcome.degraded:
         result["_meta"] = {DEGRADED: outcome.degraded}
     return result

@@ -21,7 +21,8 @@ class Outcome:
 
     `content` holds MCP content blocks. `structured` is any JSON value, or UNSET. `failure` is "" or a stable code
     for the record of the call (`upstream_timeout`, `secret_missing`, …); a failure is always an error too.
-    `degraded` is "" or a sentence on why this answer is not as good as it should be.
+    `degraded` is "" or a sentence on why this answer is not as good as it should be. `retry_after` is in seconds;
+    0 says nothing about trying again.
     """
 
     content: list[dict[str, Any]]
@@ -29,7 +30,9 @@ class Outcome:
     is_error: bool = False
     failure: str = ""
     degraded: str = ""
+    retry_after: int = 0
 
 
-def text_outcome(text: str, *, is_error: bool = False, failure: str = "") -> Outcome:
-    return Outcome([{"type": "text", "text": text}], is_error=is_error, failure=failure)
+def text_outcome(text: str, *, is_error: bool = False, failure: str = "", retry_after: int = 0) -> Outcome:
+    content = [{"type": "text", "text": text}]
+    return Outcome(content, is_error=is_error, failure=failure, retry_after=retry_after)

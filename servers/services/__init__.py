@@ -3,10 +3,13 @@
 All of them run inside the tenant's scope and raise `mooring.errors`.
 """
 
-from servers.services.connecting import connect_server
+from servers.services.accepting import accept_build
+from servers.services.builds import start_build, try_again
+from servers.services.connecting import connect_server, upload_server
 from servers.services.drafts import draft_manifest, replace_draft, settings_manifest
 from servers.services.drift import accept_drift, current_definitions, drifts_of, live_drifts, take_parts
 from servers.services.gallery import TEMPLATES, Template
+from servers.services.health import health_of, unhealthy_upstreams
 from servers.services.hosting import (
     create_from_template,
     create_server,
@@ -34,6 +37,7 @@ __all__ = [
     "Change",
     "Template",
     "Upstream",
+    "accept_build",
     "accept_drift",
     "active_overrides",
     "apply_import",
@@ -49,6 +53,7 @@ __all__ = [
     "delete_upstream",
     "draft_manifest",
     "drifts_of",
+    "health_of",
     "import_now",
     "live_drifts",
     "missing_secrets",
@@ -69,9 +74,13 @@ __all__ = [
     "set_tool_enabled",
     "set_variables",
     "settings_manifest",
+    "start_build",
     "start_import",
     "start_look",
     "take_parts",
+    "try_again",
+    "unhealthy_upstreams",
     "update_server",
+    "upload_server",
     "upstreams_of",
 ]

@@ -1,14 +1,16 @@
-"""A new server that stands for an MCP server elsewhere."""
+"""New servers that are something which is there already: an MCP server elsewhere, or a program."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db import transaction
 
 from mooring.audit.record import Actor
 from servers import manifests
-from servers.models import Server
+from servers.models import Build, Server
+from servers.services.builds import start_build
 from servers.services.hosting import create_server
 from servers.services.secrets import set_secret
 from servers.services.upstreams import save_upstream, start_look
@@ -43,3 +45,19 @@ def connect_server(
         start_look(server, name=upstream)
     server.refresh_from_db()
     return server
+
+
+def upload_server(
+    tenant: Tenant,
+    *,
+    slug: str,
+    title: str,
+    actor: Actor,
+    name: str,
+    data: bytes,
+    settings: Mapping[str, Any],
+) -> Build:
+    """A server for a program that was uploaded, which a worker is woken to build. As `start_build` otherwise."""
+    with transaction.atomic():
+        server = create_server(tenant, slug=slug, title=title, actor=actor)
+        return start_build(server, actor=actor, name=name, data=data, settings=settings)

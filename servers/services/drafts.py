@@ -9,6 +9,7 @@ from django.db import transaction
 from mooring.audit.record import Actor
 from servers import manifests
 from servers.models import Server
+from servers.services.artifacts import refuse_strange_code
 from servers.services.kinds import KINDS, Definition, Kind
 from servers.services.recording import count_draft_change, locked, note
 
@@ -51,6 +52,7 @@ def replace_draft(server: Server, manifest: object, *, actor: Actor) -> None:
         old = draft_manifest(held)
         if manifests.canonical(old) == manifests.canonical(checked):
             return
+        refuse_strange_code(held, checked.get("upstreams", {}))
         _take_settings(held, checked)
         for kind in KINDS:
             _replace_rows(kind, held, checked.get(kind.section, []))

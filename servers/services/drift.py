@@ -152,15 +152,23 @@ def take_parts(server: Server, *, actor: Actor, upstream: str, chosen: Collectio
     with transaction.atomic():
         held = locked(server)
         manifest = draft_manifest(held)
-        rows = _listed(held, manifest, upstream)
-        if strange := [name for name in chosen if name not in rows]:
-            raise NotFound(f"The upstream lists no {strange[0][1][:200]!r} in its {strange[0][0][:30]}.")
-        refused: list[str] = []
-        for section in manifests.SECTIONS:
-            listed = [row for key, row in rows.items() if key[0] == section and key in chosen]
-            manifest[section] = _section(held, manifest, section, upstream, listed, refused)
+        refused = put_parts(held, manifest, upstream=upstream, chosen=chosen)
         replace_draft(held, manifest, actor=actor)
     server.refresh_from_db()
+    return refused
+
+
+def put_parts(
+    server: Server, manifest: Manifest, *, upstream: str, chosen: Collection[Listed] | None
+) -> list[str]:
+    """Make the manifest's parts of an upstream those chosen, all that it lists when None. As `take_parts`."""
+    rows = _listed(server, manifest, upstream)
+    if strange := [name for name in chosen or () if name not in rows]:
+        raise NotFound(f"The upstream lists no {strange[0][1][:200]!r} in its {strange[0][0][:30]}.")
+    refused: list[str] = []
+    for section in manifests.SECTIONS:
+        listed = [row for key, row in rows.items() if key[0] == section and (chosen is None or key in chosen)]
+        manifest[section] = _section(server, manifest, section, upstream, listed, refused)
     return refused
 
 
@@ -204,8 +212,9 @@ def _adopted(part: Json, row: UpstreamDefinition) -> Json:
     """The part with the upstream's new definition; texts that a person rewrote stay."""
     remote, section = part["remote"], row.section
     new = part_of(section, row.definition, upstream=remote["upstream"], digest=row.digest)
+    # Of whichever source: a digest says all of a definition, and code that was built anew is another source.
     pinned = UpstreamDefinition.objects.filter(
-        server=row.server_id, source=row.source, section=section, digest=remote["digest"]
+        server=row.server_id, section=section, digest=remote["digest"]
     ).first()
     old = part_of(section, pinned.definition, upstream="", digest="") if pinned is not None else {}
     ours = {name: part[name] for name in _REWRITTEN if name in part and part[name] != old.get(name)}

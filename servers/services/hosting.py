@@ -12,10 +12,12 @@ from mooring.audit.record import Actor
 from mooring.errors import Conflict, InvalidInput, NotFound
 from servers import manifests
 from servers.models import Channel, Secret, Server
+from servers.services.artifacts import refuse_strange_code
 from servers.services.channels import DRAFT, check_values
 from servers.services.drafts import draft_manifest, replace_draft, settings_manifest
 from servers.services.gallery import TEMPLATES
 from servers.services.recording import changed_fields, count_draft_change, locked, note
+from servers.services.watching import keep_watched
 from tenants.models import Tenant
 from tenants.slugs import checked_slug
 
@@ -114,6 +116,8 @@ def _check_settings(server: Server, wanted: Mapping[str, Any]) -> None:
         raise InvalidInput("A server is public or not.", fields={"is_public": ["Say yes or no."]})
     refers = any(name in wanted for name in _PARTS)
     checked = manifests.check(draft_manifest(server) if refers else settings_manifest(server))
+    if "upstreams" in wanted:
+        refuse_strange_code(server, checked.get("upstreams", {}))
     for name, part in _PARTS.items():
         if name in wanted:
             setattr(server, name, checked.get(part, type(wanted[name])()))
@@ -135,6 +139,7 @@ def delete_server(server: Server, *, actor: Actor) -> None:
         held.deleted_at = server.deleted_at = timezone.now()
         held.save(update_fields=["deleted_at"])
         Secret.objects.filter(server=held).delete()
+        keep_watched(held)
         note(
             held,
             "server.deleted",
@@ -161,6 +166,7 @@ def set_variables(server: Server, *, channel: str, variables: Mapping[str, str],
             return
         before, row.variables = row.variables, values
         row.save(update_fields=["variables"])
+        keep_watched(held)
         note(
             held, "channel.variables_changed", actor=actor, before={channel: before}, after={channel: values}
         )

@@ -11,10 +11,12 @@ from mooring.audit.record import Actor
 from mooring.errors import Conflict, InvalidInput, NotFound
 from servers import manifests
 from servers.models import Channel, Server, Version
+from servers.services.artifacts import note_published, refuse_strange_code
 from servers.services.channels import check_channel, check_values
 from servers.services.drafts import Manifest, draft_manifest
 from servers.services.recording import locked, note
 from servers.services.upstreams import keep_states
+from servers.services.watching import keep_watched
 
 _NUMBER = re.compile(
     r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?"
@@ -47,6 +49,7 @@ def publish(
         held = locked(server)
         manifest = manifests.check(draft_manifest(held) if manifest is None else manifest)
         _refuse_strange_members(held, manifest)
+        refuse_strange_code(held, manifest.get("upstreams", {}))
         latest = Version.objects.filter(server=held).order_by("-ordinal").first()
         on_channel = Channel.objects.filter(server=held, name=channel).select_related("version").first()
         _refuse_unchanged(manifest, latest, on_channel and on_channel.version)
@@ -54,6 +57,7 @@ def publish(
             held, manifest, latest, number or _next_number(held, manifest, latest), notes, actor
         )
         _move(held, channel, version, variables)
+        note_published(held, manifest)
         keep_states(held)
         note(
             held,
@@ -141,6 +145,7 @@ def _move(server: Server, channel: str, version: Version, variables: Mapping[str
     if others.count() >= MAX_CHANNELS:
         raise Conflict(f"A server has at most {MAX_CHANNELS} channels.", code="too_many_channels")
     Channel.objects.update_or_create(tenant_id=server.tenant_id, server=server, name=channel, defaults=chosen)
+    keep_watched(server)
 
 
 def rollback(server: Server, version: Version, *, actor: Actor, channel: str = "live") -> None:

@@ -1,4 +1,4 @@
-"""MCP servers elsewhere that a draft takes parts from: where they are, and looking at what they list."""
+"""What a draft takes parts from: MCP servers elsewhere, looked at for what they list, and code that was uploaded."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from servers.models import Channel, Server, UpstreamDefinition, UpstreamState
 from servers.runtimes.http.values import NotReady, Values
 from servers.runtimes.remote.configured import endpoint_of
 from servers.runtimes.remote.endpoint import Endpoint
+from servers.services.artifacts import refuse_strange_code, remember_offers
 from servers.services.drafts import draft_manifest, replace_draft, settings_manifest
 from servers.services.recording import count_draft_change, locked, note
 from servers.services.secrets import secrets_of
@@ -31,22 +32,15 @@ def save_upstream(server: Server, *, actor: Actor, name: str, definition: Mappin
 
     Raises `InvalidInput` with every problem under `data["fields"]`.
     """
-    if not manifests.is_upstream_name(name):
-        raise InvalidInput(
-            f"{name[:80]!r} cannot name an upstream. Start with a letter; use lower-case letters, digits and "
-            "hyphens, at most 32.",
-            fields={"name": ["Use lower-case letters, digits and hyphens."]},
-        )
+    check_name(name)
     with transaction.atomic():
         held = locked(server)
-        secrets = held.secrets_needed | {
-            needed: held.secrets_needed.get(needed, {}) for needed in manifests.secrets_named(definition)
-        }
-        within = settings_manifest(held) | {"secrets": secrets}
-        checked = manifests.check_upstream(definition, within=within)
+        secrets = needed_secrets(held, definition)
+        checked = manifests.check_upstream(definition, within=settings_manifest(held) | {"secrets": secrets})
         before = held.upstreams.get(name)
         if before == checked:
             return
+        refuse_strange_code(held, {name: checked})
         if before is None and len(held.upstreams) >= manifests.MOST_UPSTREAMS:
             raise Conflict(
                 f"A server has at most {manifests.MOST_UPSTREAMS} upstreams.", code="too_many_upstreams"
@@ -56,6 +50,23 @@ def save_upstream(server: Server, *, actor: Actor, name: str, definition: Mappin
         count_draft_change(held, seen=server, also=("upstreams", "secrets_needed"))
         keep_states(held)
         note(server, "upstream.saved", actor=actor, before=before and {name: before}, after={name: checked})
+
+
+def check_name(name: str) -> None:
+    """Raises `InvalidInput`."""
+    if not manifests.is_upstream_name(name):
+        raise InvalidInput(
+            f"{name[:80]!r} cannot name an upstream. Start with a letter; use lower-case letters, digits and "
+            "hyphens, at most 32.",
+            fields={"name": ["Use lower-case letters, digits and hyphens."]},
+        )
+
+
+def needed_secrets(server: Server, definition: Mapping[str, Any]) -> dict[str, Any]:
+    """The secrets the draft declares, and those this upstream names."""
+    named = manifests.secrets_named(definition)
+    declared: dict[str, Any] = server.secrets_needed
+    return declared | {name: declared.get(name, {}) for name in named}
 
 
 def delete_upstream(server: Server, *, actor: Actor, name: str) -> None:
@@ -94,8 +105,11 @@ def keep_states(server: Server) -> None:
     For services, in the transaction that changes what is declared.
     """
     declared, states = declared_upstreams(server), UpstreamState.objects.filter(server=server)
-    states.exclude(source__in=declared).delete()
     UpstreamDefinition.objects.filter(server=server).exclude(source__in=declared).delete()
+    remember_offers(server, {source: upstream for source, (_, upstream) in declared.items()})
+    # Code is not looked at: what it lists was found when it was built.
+    remote = {source: named for source, named in declared.items() if "url" in named[1]}
+    states.exclude(source__in=remote).delete()
     known = set(states.values_list("source", flat=True))
     now = timezone.now()
     UpstreamState.objects.bulk_create(
@@ -107,7 +121,7 @@ def keep_states(server: Server) -> None:
             declared=upstream,
             due_at=now + LOOK_EVERY,
         )
-        for source, (name, upstream) in declared.items()
+        for source, (name, upstream) in remote.items()
         if source not in known
     )
 
@@ -118,6 +132,12 @@ def start_look(server: Server, *, name: str) -> UpstreamState:
         held = locked(server)
         if name not in held.upstreams:
             raise NotFound("There is no upstream by that name.")
+        if "code" in held.upstreams[name]:
+            raise Conflict(
+                f"{name} is code that was uploaded. What it offers was found when it was built; upload it again "
+                "to change that.",
+                code="not_elsewhere",
+            )
         keep_states(held)
         state: UpstreamState = UpstreamState.objects.select_related("job").get(
             server=held, source=manifests.source_of(held.upstreams[name])

@@ -125,6 +125,12 @@ document.addEventListener("keydown", (event) => {
   });
 });
 
+// A log draws itself anew every second or two; whoever reads further up in it is left alone.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const log = $(".log", event.target);
+  if (log && log.scrollTop < -24) event.detail.shouldSwap = false;
+});
+
 // On a narrow screen the current tab may be out of sight.
 const tab = $(".tabs [aria-current]");
 if (tab) tab.parentElement.scrollLeft = tab.offsetLeft - 24;

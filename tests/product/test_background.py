@@ -38,6 +38,7 @@ def up(database: None) -> Iterator[subprocess.Popen[bytes]]:
         "MOORING_URL": f"http://127.0.0.1:{port}",
         "MOORING_HOSTS": f"127.0.0.1:{port}",
         "MOORING_DRAIN": "0",
+        "MOORING_RUNNER_STORE": f"{os.environ['MOORING_DATA_DIR']}/store",
         "PORT": str(port),
     }
     command = [sys.executable, "-m", "mooring.cli.running", "up"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
 from mooring.errors import InvalidInput
 from servers import manifests
@@ -134,3 +135,81 @@ def test_a_manifest_with_upstreams_comes_back_from_yaml_as_it_was() -> None:
         tools=[tool()],
     )
     assert manifests.check(parse(manifests.dump(whole))) == whole
+
+
+# ---- uploaded code
+
+
+def code(**more: Any) -> Json:
+    return {"code": DIGEST} | more
+
+
+def test_code_is_an_upstream_like_any_other_and_its_defaults_are_left_out() -> None:
+    spoken = code(mode="shared", hosts=[], environment={}, memory_mb=256, on_change="refuse")
+    whole = manifest(upstreams={"weather": spoken}, tools=[tool()])
+    assert manifests.check(whole) == manifest(upstreams={"weather": code()}, tools=[tool()])
+    said = code(mode="session", hosts=["*.example.com"], environment={"A": "b"}, memory_mb=64)
+    assert manifests.check(manifest(upstreams={"weather": said}))["upstreams"] == {"weather": said}
+
+
+@pytest.mark.parametrize(
+    ("given", "place", "sentence"),
+    [
+        (code(url="https://a.example"), "", "Give it exactly one of url and code."),
+        ({"on_change": "serve"}, "", "Give it exactly one of url and code."),
+        ({"code": "abc"}, "code", "does not match"),
+        (code(headers={"A": "b"}), "headers", "It belongs to an upstream with a url."),
+        (code(transport="http"), "transport", "It belongs to an upstream with a url."),
+        (upstream(hosts=["a.example"]), "hosts", "It belongs to an upstream with code."),
+        (upstream(environment={"A": "b"}), "environment", "It belongs to an upstream with code."),
+        (upstream(memory_mb=128), "memory_mb", "It belongs to an upstream with code."),
+        (code(hosts=["a.example", "https://b.example"]), "hosts[1]", "Write the host alone"),
+        (code(hosts=["a b"]), "hosts[0]", "is not a host name"),
+        (code(hosts=["*.com"]), "hosts[0]", "would cover too much"),
+        (code(hosts=["a.example"] * 51), "hosts", ""),
+        (code(environment={"A-B": "c"}), "environment", ""),
+        (code(environment={"A": "{nothing}"}), "environment.A", "which is not a variable"),
+        (code(environment={"A": "{secret:nothing}"}), "environment.A", "Declare it under secrets."),
+        (code(environment={"API_KEY": "written out"}), "environment.API_KEY", "write {secret:api_key}"),
+        (code(environment={f"A{n}": "" for n in range(101)}), "environment", ""),
+        (code(memory_mb=32), "memory_mb", ""),
+        (code(memory_mb=2048), "memory_mb", ""),
+        (code(mode="forked"), "mode", ""),
+    ],
+)
+def test_code_that_cannot_be_run_like_that_is_refused(given: Json, place: str, sentence: str) -> None:
+    problems = problems_of(manifest(upstreams={"weather": given}))
+    at = f"upstreams.weather.{place}".rstrip(".")
+    assert sentence in problems[at][0]
+    with pytest.raises(InvalidInput) as alone:
+        manifests.check_upstream(given, within={})
+    assert sentence in alone.value.data["fields"][place][0]
+
+
+def test_what_code_offers_depends_on_the_artifact_alone() -> None:
+    one, other = code(), code(mode="session", hosts=["a.example"], environment={"A": "b"}, memory_mb=64)
+    assert manifests.source_of(one) == manifests.source_of(other)
+    assert manifests.source_of(one) != manifests.source_of({"code": "b" * 64})
+
+
+def test_secrets_in_the_environment_are_named() -> None:
+    environment = {"A": "x {secret:one}", "B": "{secret:two}{secret:one}", "C": "{three}"}
+    assert manifests.secrets_named(code(environment=environment)) == ["one", "two"]
+
+
+def test_other_code_is_told_apart_from_other_settings() -> None:
+    old = manifest(upstreams={"weather": code()})
+    for new, told in (
+        ({"code": "b" * 64}, "The upstream weather runs other code."),
+        (code(memory_mb=64), "The upstream weather changed."),
+        (upstream(), "The upstream weather runs other code."),
+    ):
+        assert manifests.differences(old, manifest(upstreams={"weather": new})) == [told]
+
+
+def test_code_is_written_and_read_again() -> None:
+    said = code(environment={"Z": "1", "A": "2"}, hosts=["a.example"], mode="session", memory_mb=64)
+    whole = manifest(upstreams={"weather": said})
+    read = yaml.safe_load(manifests.dump(whole))
+    assert manifests.check(read) == whole
+    assert list(read["upstreams"]["weather"]["environment"]) == ["Z", "A"]

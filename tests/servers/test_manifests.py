@@ -453,4 +453,4 @@ def test_every_example_in_the_documentation_is_a_manifest(example: str) -> None:
 
 
 def test_the_documentation_has_examples() -> None:
-    assert len(DOCUMENTED) == 5
+    assert len(DOCUMENTED) == 6

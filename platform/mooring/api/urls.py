@@ -5,7 +5,9 @@ from __future__ import annotations
 from django.urls import path, re_path
 
 from mooring.api.views import (
+    builds,
     drafts,
+    health,
     keys,
     missing,
     overrides,
@@ -22,6 +24,7 @@ from mooring.api.views import (
 app_name = "api"
 _SERVER = "servers/<str:slug>"
 _UPSTREAM = f"{_SERVER}/upstreams/<str:name>"
+_BUILD = f"{_SERVER}/builds/<str:build_id>"
 
 urlpatterns = [
     path("schema", reference.schema, name="schema"),
@@ -56,6 +59,11 @@ urlpatterns = [
     path(f"{_UPSTREAM}/take", upstreams.UpstreamTakeView.as_view(), name="upstream-take"),
     path(f"{_SERVER}/drifts", upstreams.DriftListView.as_view(), name="drifts"),
     path(f"{_SERVER}/drifts/accept", upstreams.DriftAcceptView.as_view(), name="drift-accept"),
+    path(f"{_SERVER}/builds", builds.BuildListView.as_view(), name="builds"),
+    path(_BUILD, builds.BuildView.as_view(), name="build"),
+    path(f"{_BUILD}/again", builds.BuildAgainView.as_view(), name="build-again"),
+    path(f"{_BUILD}/accept", builds.BuildAcceptView.as_view(), name="build-accept"),
+    path(f"{_SERVER}/health", health.HealthView.as_view(), name="health"),
     path(f"{_SERVER}/overrides", overrides.OverrideListView.as_view(), name="overrides"),
     path(f"{_SERVER}/overrides/<str:override_id>", overrides.OverrideView.as_view(), name="override"),
     path("imports", drafts.ImportListView.as_view(), name="imports"),

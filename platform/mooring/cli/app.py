@@ -12,6 +12,7 @@ from mooring import __version__
 from mooring.cli import (
     calling,
     deploying,
+    developing,
     importing,
     keys,
     overrides,
@@ -41,6 +42,7 @@ def build() -> typer.Typer:
     app.callback()(top)
     app.add_typer(running)
     app.add_typer(deploying.app)
+    app.add_typer(developing.app)
     app.add_typer(calling.app)
     app.add_typer(servers.app)
     app.add_typer(upstreams.app)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from mooring.cli.failures import UsageError
@@ -41,6 +41,13 @@ class Backend(Protocol):
     def take_all(self, slug: str, name: str) -> list[str]:
         """Take what the upstream lists into the draft. Returns sentences on what could not be taken."""
 
+    def start_build(self, slug: str, name: str, data: bytes, *, upstream: str, settings: Row) -> Row:
+        """Hand in Python code. Raises `Unavailable` with the reason where it cannot be run."""
+
+    def build(self, slug: str, pk: str, log_from: int = 0) -> Row: ...
+    def accept_build(self, slug: str, pk: str) -> list[str]:
+        """Take all of it into the draft. Returns sentences on what could not be taken."""
+
     def drifts(self, slug: str) -> list[Row]: ...
     def accept(self, slug: str, drift: Row) -> str | None:
         """The number of the version that was published with it, if one was."""
@@ -73,6 +80,15 @@ def backend(tenant: str) -> AbstractContextManager[Backend]:
     from mooring.cli.local import opened  # needs Django's applications to be loaded
 
     return opened(tenant)
+
+
+def working(tenant: str, build: Row) -> AbstractContextManager[None]:
+    """Meanwhile do here what a worker does, unless one has taken the build; another installation has its own."""
+    if is_remote():
+        return nullcontext()
+    from mooring.cli.local import building  # as above
+
+    return building(tenant, build["id"])
 
 
 def here() -> str:

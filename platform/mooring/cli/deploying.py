@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mooring.cli import sources
+from mooring.cli import packing, sources
 from mooring.cli.backend import Backend, backend
 from mooring.cli.failures import UsageError
 from mooring.cli.output import Json, TenantOption, print_json, remark, say
+from mooring.cli.packing import Upload, is_code
 from mooring.cli.sources import Source
+from mooring.cli.uploading import LOOK_PAUSE, Run, environment_of, followed, hand_in
 from mooring.errors import InvalidInput, MooringError
 
 if TYPE_CHECKING:
@@ -41,7 +43,8 @@ def deploy(
         str,
         typer.Argument(
             metavar="PATH|URL",
-            help="A manifest or an OpenAPI document, - reads it; or the address of an MCP server elsewhere.",
+            help="A manifest or an OpenAPI document, - reads it; an MCP server in Python, as a .py file, a folder, "
+            "a .zip or a .tar.gz; or the address of one elsewhere.",
         ),
     ],
     server: Annotated[str, typer.Option("--server", help="Short name; the server is made if need be.")],
@@ -55,11 +58,33 @@ def deploy(
         list[str] | None,
         typer.Option("--header", metavar="'NAME: VALUE'", help="Sent to the server elsewhere. Repeat."),
     ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--env", metavar="NAME=VALUE", help="A variable of uploaded code's environment. Repeat."
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", metavar="HOST", help="A host that uploaded code may reach. Repeat."),
+    ] = None,
     notes: Annotated[str, typer.Option("--notes", help="What is new in this version.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Publish a file, or an MCP server elsewhere, as the next version. The last line is the URL for MCP clients."""
-    secrets = _secrets(secret or [])
+    """Publish a file, a program, or an MCP server elsewhere, as the next version.
+
+    The last line is the URL for MCP clients.
+    """
+    secrets = secrets_of(secret or [])
+    if is_code(path):
+        if base_url or header:
+            raise UsageError("--base-url and --header have nothing to do with Python code.")
+        run = Run(environment_of(env or []), allow_host or [], secrets)
+        done = upload(tenant, server, packing.read(path), run, public=public, notes=notes)
+        _tell_connected(done, as_json=as_json)
+        return
+    if env or allow_host:
+        raise UsageError("--env and --allow-host belong to Python code: a .py file, a folder or an archive.")
     if path.startswith(("http://", "https://")):
         if base_url:
             raise UsageError("--base-url belongs to an OpenAPI document.")
@@ -112,6 +137,22 @@ def carry_out(
     )
 
 
+# ---- an MCP server in Python
+
+
+def upload(
+    tenant: str, slug: str, code: Upload, run: Run, *, public: bool, notes: str, pause: float = LOOK_PAUSE
+) -> Deployment:
+    """Hand it in, wait for its build, take all that it offers, publish; in steps, as `connect`."""
+    with backend(tenant) as work:
+        _ensure_server(work, slug, slug, public=public)
+        build = hand_in(work, slug, code, run, upstream=UPSTREAM)
+    followed(tenant, slug, build, pause=pause)
+    with backend(tenant) as work:
+        refused = work.accept_build(slug, build["id"])
+        return _published_from_elsewhere(work, slug, refused, notes)
+
+
 # ---- an MCP server elsewhere
 
 
@@ -157,23 +198,26 @@ def connect(
     with backend(tenant) as work:
         work.look(slug, UPSTREAM)
     with backend(tenant) as work:
-        refused = work.take_all(slug, UPSTREAM)
-        number, is_new = _published(work, slug, work.variables(slug), notes)
-        return Deployment(
-            server=f"{work.tenant}/{slug}",
-            endpoint=f"{work.origin}/t/{work.tenant}/{slug}/mcp",
-            version=number,
-            is_new_version=is_new,
-            tools=len(work.tools(slug)),
-            missing_secrets=work.missing_secrets(slug),
-            left_out=[dict(zip(("what", "why"), line.split(": ", 1), strict=False)) for line in refused],
-        )
+        return _published_from_elsewhere(work, slug, work.take_all(slug, UPSTREAM), notes)
+
+
+def _published_from_elsewhere(work: Backend, slug: str, refused: list[str], notes: str) -> Deployment:
+    number, is_new = _published(work, slug, work.variables(slug), notes)
+    return Deployment(
+        server=f"{work.tenant}/{slug}",
+        endpoint=f"{work.origin}/t/{work.tenant}/{slug}/mcp",
+        version=number,
+        is_new_version=is_new,
+        tools=len(work.tools(slug)),
+        missing_secrets=work.missing_secrets(slug),
+        left_out=[dict(zip(("what", "why"), line.split(": ", 1), strict=False)) for line in refused],
+    )
 
 
 def _kept(work: Backend, slug: str, origin: Origin) -> dict[str, Any]:
     """What was said of the same address before; what was meant for another one is not sent there."""
     before = next((row for row in work.upstreams(slug) if row["name"] == UPSTREAM), None)
-    if before is None or before["definition"]["url"] != origin.url:
+    if before is None or before["definition"].get("url") != origin.url:
         return {}
     return dict(before["definition"])
 
@@ -186,6 +230,7 @@ def _tell_connected(done: Deployment, *, as_json: bool) -> None:
         remark(f"Left out: {': '.join(part.values())}")
     say(f"Published {done.version}." if done.is_new_version else f"Unchanged; {done.version} is served.")
     say(f"Tools: {done.tools}")
+    _tell_missing_secrets(done)
     say(done.endpoint)
 
 
@@ -211,7 +256,7 @@ def _published(work: Backend, slug: str, variables: Mapping[str, str], notes: st
     return number, False
 
 
-def _secrets(given: list[str]) -> dict[str, str]:
+def secrets_of(given: list[str]) -> dict[str, str]:
     pairs = {}
     for number, text in enumerate(given, start=1):
         name, equals, value = text.partition("=")
@@ -238,8 +283,12 @@ def _tell(done: Deployment, source: Source, secrets: Mapping[str, str]) -> None:
         remark(f"Left out: {part['what']}: {part['why']}")
     say(f"Published {done.version}." if done.is_new_version else f"Unchanged; {done.version} is served.")
     say(f"Tools: {done.tools}")
-    if done.missing_secrets:
-        say(f"Secrets without a value: {', '.join(done.missing_secrets)}. Set them with --secret NAME=VALUE.")
+    _tell_missing_secrets(done)
     if done.missing_variables:
         say(f"Variables without a value: {', '.join(done.missing_variables)}. Set base_url with --base-url.")
     say(done.endpoint)
+
+
+def _tell_missing_secrets(done: Deployment) -> None:
+    if done.missing_secrets:
+        say(f"Secrets without a value: {', '.join(done.missing_secrets)}. Set them with --secret NAME=VALUE.")

@@ -8,23 +8,27 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from threading import Event, Thread
 from typing import Any
+from uuid import UUID
 
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from django.db import transaction
+from django.db import connections, transaction
 
+from mooring import jobs
 from mooring.accounts.models import User
 from mooring.audit.models import AuditEvent
 from mooring.audit.record import Actor, first_broken_link
 from mooring.errors import InvalidInput, NotFound
 from mooring.scope import tenant_scope
-from servers import services
+from servers import services, tasks
 from servers.access import (
     audit_events,
     calls,
+    get_build,
     get_override,
     get_server,
     get_upstream,
@@ -32,11 +36,13 @@ from servers.access import (
     list_servers,
 )
 from servers.importers.remote import look
-from servers.models import CallRecord, Channel, Server, Version
+from servers.models import Build, CallRecord, Channel, Server, Version
+from servers.services.built import build_detail, build_row
 from servers.services.drift import record_look
 from servers.services.kinds import TOOL
 from servers.services.offers import change_row, upstream_row
 from servers.services.overrides import override_row
+from servers.services.running import require_runner
 from servers.services.telling import tell_of_drifts
 from servers.services.upstreams import endpoint_to_look_at
 from tenants.access import Access, get_key, list_keys, operator_access
@@ -44,6 +50,8 @@ from tenants.models import ApiKey, Membership, Tenant
 from tenants.services import KEY_LIFETIME, create_key, create_tenant, revoke_key
 
 Row = dict[str, Any]
+_END_SECONDS = 5.0
+assert tasks  # imported, so that this process knows how builds are done
 
 
 @contextmanager
@@ -75,6 +83,29 @@ def operator() -> Actor:
     except (KeyError, OSError):  # a container's user need not have a name
         name = f"user {os.getuid()}"
     return Actor("cli", str(os.getuid()), f"{name} on {socket.gethostname()}")
+
+
+@contextmanager
+def building(tenant: str, pk: str) -> Iterator[None]:
+    """Do a build's job in a thread of this process, again when it fails, until it is over or somebody else does it."""
+    with opened(tenant):
+        job = Build.objects.get(id=pk).job_id
+    is_over = Event()
+    thread = Thread(target=_do, args=(job, is_over), name="build", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join(_END_SECONDS)
+
+
+def _do(job: UUID, is_over: Event) -> None:
+    try:
+        while not jobs.run(job) and not is_over.wait(1):
+            pass
+    finally:
+        connections.close_all()
 
 
 class Local:
@@ -159,6 +190,25 @@ class Local:
         server = self._server(slug)
         listed = set(services.offered(server, name).values_list("section", "name"))
         return services.take_parts(server, actor=self.access.actor, upstream=name, chosen=listed)
+
+    def start_build(self, slug: str, name: str, data: bytes, *, upstream: str, settings: Row) -> Row:
+        require_runner()
+        build = services.start_build(
+            self._server(slug),
+            actor=self.access.actor,
+            name=name,
+            data=data,
+            upstream=upstream,
+            settings=settings,
+        )
+        return _plain(build_row(build))
+
+    def build(self, slug: str, pk: str, log_from: int = 0) -> Row:
+        return _plain(build_detail(get_build(self.access, self._server(slug), pk), log_from))
+
+    def accept_build(self, slug: str, pk: str) -> list[str]:
+        build = get_build(self.access, self._server(slug), pk)
+        return services.accept_build(build, actor=self.access.actor)
 
     def drifts(self, slug: str) -> list[Row]:
         return [change_row(change) for change in services.changes_of(self._server(slug))]

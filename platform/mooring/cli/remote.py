@@ -114,6 +114,18 @@ class Remote:
     def take_all(self, slug: str, name: str) -> list[str]:
         return list(self._send("POST", _server(slug, "upstreams", name, "take"), {})["refused"])
 
+    def start_build(self, slug: str, name: str, data: bytes, *, upstream: str, settings: Row) -> Row:
+        fields = [("upstream", upstream), *(("hosts", host) for host in settings.get("hosts", []))]
+        if settings.get("environment"):
+            fields.append(("environment", json.dumps(settings["environment"])))
+        return self._upload(_server(slug, "builds"), fields, name, data)
+
+    def build(self, slug: str, pk: str, log_from: int = 0) -> Row:
+        return self._get(f"{_server(slug, 'builds', pk)}?log_from={log_from}")
+
+    def accept_build(self, slug: str, pk: str) -> list[str]:
+        return list(self._send("POST", _server(slug, "builds", pk, "accept"), {})["refused"])
+
     def drifts(self, slug: str) -> list[Row]:
         return list(self._get(_server(slug, "drifts"))["data"])
 
@@ -169,10 +181,32 @@ class Remote:
         return self._request(method, path, body, {"Idempotency-Key": str(uuid7())})
 
     def _request(self, method: str, path: str, body: Row | None, headers: dict[str, str]) -> Row:
+        if body is not None:
+            headers = headers | {"Content-Type": "application/json"}
+        return self._exchange(method, path, None if body is None else json.dumps(body).encode(), headers)
+
+    def _upload(self, path: str, fields: Sequence[tuple[str, str]], name: str, data: bytes) -> Row:
+        """A form with one file, as a browser sends it."""
+        mark = uuid7().hex
+        parts = [
+            f'--{mark}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'.encode()
+            for field, value in fields
+        ]
+        safe = name.translate({ord(sign): "_" for sign in '"\\\r\n'})
+        parts += [
+            f'--{mark}\r\nContent-Disposition: form-data; name="file"; filename="{safe}"\r\n'.encode(),
+            b"Content-Type: application/octet-stream\r\n\r\n",
+            data,
+            f"\r\n--{mark}--\r\n".encode(),
+        ]
+        headers = {
+            "Content-Type": f"multipart/form-data; boundary={mark}",
+            "Idempotency-Key": str(uuid7()),
+        }
+        return self._exchange("POST", path, b"".join(parts), headers)
+
+    def _exchange(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> Row:
         sent = {"Authorization": f"Bearer {self.key}", "Accept": "application/json", **headers}
-        data = None if body is None else json.dumps(body).encode()
-        if data is not None:
-            sent["Content-Type"] = "application/json"
         connection = connection_to(self.origin)
         try:
             connection.request(method, f"{urlsplit(self.origin).path}/api/v1/{path}", data, sent)

@@ -20,12 +20,12 @@ def upstreams(
     anew: Annotated[bool, typer.Option("--look", help="Ask each what it offers first.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List the MCP servers elsewhere that a server takes parts from."""
+    """List the MCP servers elsewhere, and the uploaded code, that a server takes parts from."""
     tenant, slug = split(server)
     with backend(tenant) as work:
         rows = work.upstreams(slug)
         if anew:
-            rows = [work.look(slug, row["name"]) for row in rows]
+            rows = [work.look(slug, row["name"]) if "url" in row["definition"] else row for row in rows]
     columns = {
         "Upstream": "name",
         "Address": "url",
@@ -43,7 +43,9 @@ def upstreams(
 def _summary(row: Row) -> Row:
     about = row["about"]
     named = " ".join(str(about[part]) for part in ("name", "version", "revision") if about.get(part))
-    return {"url": row["definition"]["url"], "is": named or None, "error": row["error"] or None}
+    definition = row["definition"]
+    where = definition["url"] if "url" in definition else f"code {definition['code'][:12]}"
+    return {"url": where, "is": named or None, "error": row["error"] or None}
 
 
 @app.command("accept")

@@ -12,6 +12,7 @@ from django.utils.functional import SimpleLazyObject
 from mooring.dashboard.gate import access_of
 from mooring.dashboard.inbox import is_inbox_open
 from mooring.logs import request_id
+from servers.services.running import standing
 from tenants.access import tenants_of
 
 THEMES = frozenset({"light", "dark"})
@@ -29,5 +30,6 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
         "tenant": access.tenant if access else None,
         "permissions": access.permissions if access else frozenset(),
         "organisations": SimpleLazyObject(partial(tenants_of, user)) if access and user else [],
+        "code_standing": SimpleLazyObject(standing) if access else None,
         "inbox_is_open": is_inbox_open(request),
     }

@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from rest_framework import serializers
+from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -20,6 +21,7 @@ from mooring.api.authentication import ApiKeyAuthentication
 from mooring.api.bodies import JsonBody
 from mooring.api.pages import CursorPages
 from mooring.api.schema import NamedByPath
+from mooring.errors import TooLarge
 from mooring.scope import tenant_scope
 from tenants.access import Access
 
@@ -35,9 +37,11 @@ class TenantView(APIView):
 
     access: Access
     authentication_classes = (ApiKeyAuthentication,)
-    parser_classes = (JsonBody,)
+    parser_classes: Sequence[type[BaseParser]] = (JsonBody,)
     schema = NamedByPath()
     order: ClassVar[Sequence[str]] = ("id",)
+    # How large a body may be; Django's own limit, which is for small ones, when None.
+    most_bytes: ClassVar[int | None] = None
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self.args, self.kwargs, self.headers = args, kwargs, self.default_response_headers
@@ -51,8 +55,8 @@ class TenantView(APIView):
         return self.response
 
     def _answered(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        _ = request._request.body  # read once, under Django's limit, before a parser consumes the stream
         self.initial(request, *args, **kwargs)
+        _read(request._request, self.most_bytes)
         handler = self._handler(request)
         key = idempotency.key_of(request)
         if key is not None:
@@ -98,6 +102,17 @@ class TenantView(APIView):
         given = serializer(data=self.request.data)
         given.is_valid(raise_exception=True)
         return dict(given.validated_data)
+
+
+def _read(request: HttpRequest, most: int | None) -> None:
+    """Once, under its limit, before a parser consumes the stream: idempotency looks at the body too."""
+    if most is None:
+        _ = request.body
+        return
+    body = request.read(most + 1)
+    if len(body) > most:
+        raise TooLarge(f"A body may have {most // 1024**2} MiB here.")
+    request._body = body  # where Django keeps what was read
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django import template
@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString, mark_safe
 from mooring.dashboard.drawing import points
 from mooring.dashboard.icons import ICONS
 from servers.runtimes.remote.hidden import MOST, hidden_characters
+from servers.services.uptime import Hour
 
 register = template.Library()
 
@@ -49,6 +50,67 @@ def sparkline(values: Sequence[float], label: str) -> SafeString:
         css,
         points(values, _WIDTH, _HEIGHT),
     )
+
+
+_COLOURS = {"healthy": "good", "degraded": "warn", "unhealthy": "bad"}
+_STRIP_HEIGHT, _STRIP_STEP = 28, 6
+
+
+@register.simple_tag
+def health_colour(state: str) -> str:
+    return _COLOURS.get(state, "")
+
+
+@register.simple_tag
+def health_strip(hours: Sequence[Hour], name: str) -> SafeString:
+    """A bar an hour: its colour is how the hour was, its height how long answers took, beside the slowest hour."""
+    slowest = max((hour.mean or 0.0 for hour in hours), default=0.0) or 1.0
+    bars = format_html_join(
+        "",
+        '<rect class="{}" x="{}" y="{}" width="4" height="{}" rx="1"><title>{}</title></rect>',
+        (
+            (
+                _COLOURS.get(hour.state, "none"),
+                index * _STRIP_STEP,
+                _STRIP_HEIGHT - height,
+                height,
+                _in_words(hour),
+            )
+            for index, hour in enumerate(hours)
+            for height in [_bar_height(hour, slowest)]
+        ),
+    )
+    width = len(hours) * _STRIP_STEP - 2
+    bad = sum(hour.state == "unhealthy" for hour in hours)
+    label = f"{name}, hour by hour: {bad} of the last {len(hours)} hours with failures"
+    return format_html(
+        '<svg class="strip" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
+        width,
+        _STRIP_HEIGHT,
+        label,
+        bars,
+    )
+
+
+def _bar_height(hour: Hour, slowest: float) -> int:
+    """Failures stand out; an hour without a look is a dot; the rest is between a quarter and all of the strip."""
+    if not hour.probes:
+        return 4
+    if hour.state == "unhealthy":
+        return _STRIP_HEIGHT
+    return round(_STRIP_HEIGHT * (0.25 + 0.75 * (hour.mean or 0.0) / slowest))
+
+
+def _in_words(hour: Hour) -> str:
+    if not hour.probes:
+        return f"{hour.hour:%H}:00 UTC: not looked at"
+    took = f", {as_ms(hour.mean)}" if hour.mean is not None else ""
+    return f"{hour.hour:%H}:00 UTC: {hour.alive} of {hour.probes} answered{took}"
+
+
+@register.filter
+def as_ms(milliseconds: float | None) -> str:
+    return NOTHING if milliseconds is None else ms(milliseconds * 1_000)
 
 
 @register.filter(name="bytes")
@@ -118,6 +180,12 @@ def _span(seconds: float) -> str:
 @register.filter
 def stamp(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+@register.filter
+def clock(seconds: float) -> str:
+    """Unix time as the time of a day, in UTC, for lines of a log."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%H:%M:%S}"
 
 
 @register.filter

@@ -1,4 +1,4 @@
-"""Servers: listed, made in one of five ways, looked at, described, given secrets and variables, deleted."""
+"""Servers: listed, made in one of six ways, looked at, described, given secrets and variables, deleted."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ from servers.services import (
     set_secret,
     set_variables,
     start_import,
+    unhealthy_upstreams,
     update_server,
 )
 from servers.services.members import members_of
@@ -67,7 +68,7 @@ def index(request: PageRequest, access: Access) -> HttpResponse:
     return show(request, "dashboard/servers.html", context, part="list")
 
 
-# ---- ways to make one; a server for one elsewhere is made in views/upstreams.py
+# ---- ways to make one; views/upstreams.py and views/code.py have two more
 
 
 @tenant_page("servers:write")
@@ -157,6 +158,7 @@ def detail(request: PageRequest, access: Access, server: str) -> HttpResponse:
     context = server_context(found, "overview") | {
         "standing": standing,
         "drifts": len(live_drifts(found)),
+        "unhealthy": unhealthy_upstreams(found),
         "changes": changes[:12],
         "more_changes": max(0, len(changes) - 12),
         "day": last_day(records) if records is not None else None,

@@ -84,7 +84,7 @@ def index(request: PageRequest, access: Access, server: str) -> HttpResponse:
             return redirect("dashboard:upstream", access.tenant.slug, found.slug, form.cleaned_data["name"])
     changes = changes_of(found)
     context = server_context(found, "upstreams") | {
-        "upstreams": upstreams_of(found, changes),
+        "upstreams": [one for one in upstreams_of(found, changes) if "url" in one.definition],
         "form": form,
         "missing": missing_secrets(found),
         **_changed(found, changes),
@@ -124,6 +124,8 @@ def _drawn(server: Server, change: Change) -> Changed:
 def detail(request: PageRequest, access: Access, server: str, name: str) -> HttpResponse:
     found = get_server(access, server)
     state = get_upstream(access, found, name)
+    if "code" in found.upstreams[name]:
+        return redirect("dashboard:code", access.tenant.slug, found.slug)
     form = UpstreamForm(posted(request), initial=UpstreamForm.initial_of(found.upstreams[name]))
     if request.method == "POST":
         access.require("servers:write")
@@ -222,11 +224,10 @@ def progress(request: PageRequest, access: Access, server: str, name: str) -> Ht
 def delete(request: PageRequest, access: Access, server: str, name: str) -> HttpResponse:
     found = get_server(access, server, "servers:write")
     get_upstream(access, found, name, "servers:write")
+    list_page = "dashboard:code" if "code" in found.upstreams[name] else "dashboard:upstreams"
     delete_upstream(found, actor=access.actor, name=name)
-    messages.success(
-        request, f"The upstream {name} is out of the draft, with its parts. Published versions keep them."
-    )
-    return redirect("dashboard:upstreams", access.tenant.slug, found.slug)
+    messages.success(request, f"{name} is out of the draft, with its parts. Published versions keep them.")
+    return redirect(list_page, access.tenant.slug, found.slug)
 
 
 @require_POST

@@ -1,0 +1,93 @@
+"""What finished builds gave: the artifacts that a draft may name, and what each of them offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.db.models import QuerySet
+
+from mooring.errors import InvalidInput
+from servers.importers.remote import KINDS, Found
+from servers.models import Build, Server, UpstreamDefinition
+from servers.runtimes.remote.definitions import digest_of
+
+Json = dict[str, Any]
+
+
+def refuse_strange_code(server: Server, upstreams: Mapping[str, Json]) -> None:
+    """Only what this organisation has built may run in its name: a digest alone is no proof that it is theirs.
+
+    Raises `InvalidInput`.
+    """
+    named = {name: one["code"] for name, one in upstreams.items() if "code" in one}
+    known = set(_built(server, named.values()).values_list("artifact", flat=True)) if named else set()
+    if strange := [name for name, digest in named.items() if digest not in known]:
+        raise InvalidInput(
+            f"No build of this organisation has given the code of the upstream {strange[0]!r}. Upload it here first.",
+            code="strange_code",
+            fields={
+                f"upstreams.{name}.code": ["No build of this organisation has given it."] for name in strange
+            },
+        )
+
+
+def build_of(server: Server, digest: str) -> Build | None:
+    """The newest of the organisation's builds that gave this artifact."""
+    found: Build | None = (
+        _built(server, [digest])
+        .select_related("job", "upload")
+        .defer("upload__data")
+        .order_by("created_at", "id")
+        .last()
+    )
+    return found
+
+
+def _built(server: Server, digests: Iterable[str]) -> QuerySet[Build]:
+    found: QuerySet[Build] = Build.objects.filter(tenant_id=server.tenant_id, artifact__in=list(digests))
+    return found
+
+
+def found_in(build: Build) -> dict[tuple[str, str], Found]:
+    """What a build's code listed when it was tried, by section and name there."""
+    return {
+        (section, definition[key]): Found(section, definition[key], digest_of(definition), definition)
+        for _, section, key in KINDS
+        for definition in build.offer.get(section, [])
+    }
+
+
+def remember_offers(server: Server, declared: Mapping[str, Json]) -> None:
+    """Definitions of the artifacts that these upstreams (by source) run, where they are not kept yet.
+
+    They never change, so nobody looks at them again.
+    """
+    code = {source: one["code"] for source, one in declared.items() if "code" in one}
+    known = UpstreamDefinition.objects.filter(server=server, source__in=code).values_list("source", flat=True)
+    for source in code.keys() - set(known):
+        build = build_of(server, code[source])
+        UpstreamDefinition.objects.bulk_create(
+            UpstreamDefinition(
+                tenant_id=server.tenant_id,
+                server=server,
+                source=source,
+                section=found.section,
+                name=found.name,
+                digest=found.digest,
+                definition=found.definition,
+            )
+            for found in (found_in(build).values() if build is not None else ())
+            if len(found.name) <= 1_000
+        )
+
+
+def named_code(manifest: Json) -> set[str]:
+    """Digests of the artifacts that a manifest runs."""
+    return {one["code"] for one in manifest.get("upstreams", {}).values() if "code" in one}
+
+
+def note_published(server: Server, manifest: Json) -> None:
+    """Versions never change, so what one of them names is kept for good."""
+    if digests := named_code(manifest):
+        Build.objects.filter(tenant_id=server.tenant_id, artifact__in=digests).update(is_published=True)

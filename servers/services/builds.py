@@ -1,0 +1,195 @@
+"""Uploaded code: handed in, kept with its builds, and forgotten when nothing uses it."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, Sum
+from django.utils import timezone
+
+from mooring import jobs
+from mooring.audit.record import Actor, Target, record
+from mooring.errors import Conflict, InvalidInput, TooLarge
+from servers import manifests
+from servers.models import Build, Server, Upload
+from servers.runner.engine import MIB
+from servers.services.artifacts import named_code
+from servers.services.drafts import settings_manifest
+from servers.services.recording import count_draft_change, locked
+from servers.services.upstreams import check_name, needed_secrets
+
+Json = dict[str, Any]
+BUILD = "code.build"
+MAX_BYTES = 20 * MIB
+# Of all uploads of an organisation that are kept, and of its builds at one time.
+KEPT_BYTES = 1024 * MIB
+MOST_AT_ONCE = 5
+SUFFIXES = (".py", ".zip", ".tar.gz", ".tgz")
+SETTINGS = ("hosts", "environment", "memory_mb")
+# Stands for the artifact while there is none.
+ANY_DIGEST = "0" * 64
+
+
+def start_build(
+    server: Server,
+    *,
+    actor: Actor,
+    name: str,
+    data: bytes,
+    upstream: str = "main",
+    settings: Mapping[str, Any] | None = None,
+) -> Build:
+    """Keep an upload (`name` is what its file was called) and wake a worker that builds it.
+
+    `settings` (hosts, environment, memory_mb) are what the upstream is to be run with; those it has in the draft
+    unless given. Secrets the environment names are added to those the server needs. Raises `InvalidInput`,
+    `TooLarge` and `Conflict`.
+    """
+    _check_upload(name, data)
+    check_name(upstream)
+    with transaction.atomic():
+        held = locked(server)
+        before = held.upstreams.get(upstream, {})
+        if "url" in before:
+            raise Conflict(
+                f"The upstream {upstream} is a server elsewhere. Give the code another name.", code="not_code"
+            )
+        if upstream not in held.upstreams and len(held.upstreams) >= manifests.MOST_UPSTREAMS:
+            raise Conflict(
+                f"A server has at most {manifests.MOST_UPSTREAMS} upstreams.", code="too_many_upstreams"
+            )
+        chosen = {part: before[part] for part in SETTINGS if part in before} | dict(settings or {})
+        checked = _checked_settings(held, chosen, seen=server)
+        upload = _kept(held, name, data)
+        return _started(held, upload, upstream, checked, timezone.now(), actor)
+
+
+def try_again(build: Build, *, actor: Actor) -> Build:
+    """Build the same upload once more, with the same versions of packages. Raises `Conflict`."""
+    with transaction.atomic():
+        held = locked(build.server)
+        upload = Upload.objects.defer("data").get(id=build.upload_id)
+        return _started(held, upload, build.upstream, build.settings, build.when, actor)
+
+
+def _check_upload(name: str, data: bytes) -> None:
+    problem = ""
+    if not name.lower().endswith(SUFFIXES) or len(name) > 200 or not manifests.is_storable(name):
+        problem = f"Upload one Python file or an archive: {', '.join(SUFFIXES)}."
+    elif not data:
+        problem = "The file is empty."
+    if problem:
+        raise InvalidInput(problem, fields={"file": [problem]})
+    if len(data) > MAX_BYTES:
+        raise TooLarge(
+            f"An upload may have {MAX_BYTES // MIB} MiB. Leave out what the server does not need to run.",
+            code="upload_too_large",
+        )
+
+
+def _checked_settings(held: Server, settings: Mapping[str, Any], *, seen: Server) -> Json:
+    """Hosts, environment and memory as in the manifest; the draft is told of secrets that are new."""
+    if strange := sorted(set(settings) - set(SETTINGS)):
+        raise InvalidInput(
+            f"Code has no setting {strange[0][:80]!r}.", fields={strange[0][:80]: ["Unknown."]}
+        )
+    secrets = needed_secrets(held, settings)
+    within = settings_manifest(held) | {"secrets": secrets}
+    checked = manifests.check_upstream({**settings, "code": ANY_DIGEST}, within=within)
+    if secrets != held.secrets_needed:
+        held.secrets_needed = secrets
+        count_draft_change(held, seen=seen, also=("secrets_needed",))
+    return {name: part for name, part in checked.items() if name != "code"}
+
+
+def _kept(server: Server, name: str, data: bytes) -> Upload:
+    digest = hashlib.sha256(data).hexdigest()
+    same: Upload | None = Upload.objects.filter(server=server, digest=digest, name=name).defer("data").first()
+    if same is not None:
+        return same
+    kept = Upload.objects.aggregate(bytes=Sum("size"))["bytes"] or 0
+    if kept + len(data) > KEPT_BYTES:
+        raise Conflict(
+            f"The uploads of this organisation would take more than {KEPT_BYTES // MIB} MiB together. Those that "
+            "nothing uses are removed after 30 days.",
+            code="too_many_uploads",
+        )
+    made: Upload = Upload.objects.create(
+        tenant_id=server.tenant_id, server=server, name=name, digest=digest, size=len(data), data=data
+    )
+    return made
+
+
+def _started(
+    server: Server, upload: Upload, upstream: str, settings: Json, when: datetime, actor: Actor
+) -> Build:
+    running = Q(job__state__in=["waiting", "running"], finished_at__isnull=True)
+    if Build.objects.filter(running, tenant_id=server.tenant_id).count() >= MOST_AT_ONCE:
+        raise Conflict(
+            f"{MOST_AT_ONCE} builds of this organisation are under way. Wait for one of them.",
+            code="too_many_builds",
+        )
+    build: Build = Build.objects.create(
+        tenant_id=server.tenant_id,
+        server=server,
+        upload=upload,
+        upstream=upstream,
+        settings=settings,
+        when=when,
+        author=actor.name[:254],
+    )
+    enqueue_build(build)
+    record_build(build, "build.started", actor, upstream=upstream, file=upload.name, sha256=upload.digest)
+    return build
+
+
+def enqueue_build(build: Build, *, again: bool = False) -> None:
+    """For services, in their transaction. `again` makes once more what is finished."""
+    payload = {"build": str(build.id)} | ({"again": True} if again else {})
+    build.job = jobs.enqueue(BUILD, tenant_id=build.tenant_id, payload=payload)
+    build.save(update_fields=["job"])
+
+
+def record_build(build: Build, action: str, actor: Actor, **after: Any) -> None:
+    target = Target("build", str(build.id), f"{build.server.slug}/{build.upstream}")
+    record(action, tenant=build.tenant_id, actor=actor, target=target, after=after)
+
+
+# ---- what has served its time ----------------------------------------------------------------------------
+
+
+def forget(before: datetime, most: int = 500) -> int:
+    """Remove builds older than that whose artifact no version and no draft names, or a newer build gave as well, and
+    uploads without a build.
+
+    In the system's scope. Returns how many builds went.
+    """
+    newer = Build.objects.filter(
+        tenant_id=OuterRef("tenant_id"), artifact=OuterRef("artifact"), created_at__gt=OuterRef("created_at")
+    )
+    old = Build.objects.filter(created_at__lt=before).exclude(job__state__in=["waiting", "running"])
+    old = old.annotate(has_newer=Exists(newer.exclude(artifact="")))
+    rows = list(
+        old.filter(Q(is_published=False) | Q(has_newer=True))
+        .order_by("created_at")
+        .values_list("id", "tenant_id", "artifact", "has_newer")[:most]
+    )
+    drafted = {tenant: _drafted(tenant) for tenant in {tenant for _, tenant, *_ in rows}}
+    unused = [
+        row for row, tenant, artifact, has_newer in rows if has_newer or artifact not in drafted[tenant]
+    ]
+    Build.objects.filter(id__in=unused).delete()
+    Upload.objects.filter(created_at__lt=before, builds__isnull=True).delete()
+    return len(unused)
+
+
+def _drafted(tenant: uuid.UUID) -> set[str]:
+    drafts = Server.objects.filter(tenant_id=tenant, deleted_at__isnull=True).values_list(
+        "upstreams", flat=True
+    )
+    return {digest for upstreams in drafts for digest in named_code({"upstreams": upstreams})}
