@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PYTHON
 BIN = $(CURDIR)/.venv/bin
 
-.PHONY: run test lint bench soak lock clean env env-dev
+.PHONY: run test lint bench soak lock clean env env-dev env-bench
 
 run: env
 	@exec $(BIN)/mooring up
@@ -14,7 +14,7 @@ test: env-dev
 lint: env-dev
 	@$(BIN)/python tests/lint.py
 
-bench: env-dev
+bench: env-bench
 	@$(BIN)/python bench/run.py
 
 soak: env-dev
@@ -26,9 +26,13 @@ env:
 env-dev:
 	@$(PYTHON) deploy/bootstrap.py dev
 
+env-bench:
+	@$(PYTHON) deploy/bootstrap.py bench
+
 lock: ## needs uv on the PATH
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --group build pyproject.toml -o deploy/run.txt --custom-compile-command "make lock"
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --group dev pyproject.toml -o deploy/dev.txt --custom-compile-command "make lock" -c deploy/run.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --group bench pyproject.toml -o deploy/bench.txt --custom-compile-command "make lock" -c deploy/dev.txt
 
 clean:
 	rm -rf .venv var dist .mypy_cache .ruff_cache tests/node/node_modules
