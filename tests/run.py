@@ -17,8 +17,8 @@ SETUPS = ("embedded", "production")
 # Files stay whole, since those that start real processes share them; the slow ones go first (tests/conftest.py), or
 # one worker would be left with them at the end.
 PARALLEL = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
-# A stuck test shows its stack; a stuck run ends. Eight minutes on two idle cores are usual; a busy machine gets more.
-STUCK_SECONDS, TOTAL_SECONDS = 180, 45 * 60
+# A stuck test shows its stack; a stuck run ends. Half an hour on two idle cores is usual; a busy machine gets more.
+STUCK_SECONDS, TOTAL_SECONDS = 180, 75 * 60
 
 
 def run(setup: str, arguments: list[str], seconds: float) -> int:
