@@ -8,8 +8,11 @@ import uuid
 
 
 def uuid7() -> uuid.UUID:
-    """48 bits of milliseconds, then 74 random bits."""
-    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
-    value = value & ~(0xF000 << 64) | 0x7000 << 64
-    value = value & ~(0xC000 << 48) | 0x8000 << 48
-    return uuid.UUID(int=value)
+    """48 bits of milliseconds, 12 bits of their fraction (6.2, method 3), then 62 random bits.
+
+    Those that a process makes one after the other sort in that order, which rows of one list rely on.
+    """
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    fraction = rest * 4096 // 1_000_000
+    random = int.from_bytes(os.urandom(8)) >> 2
+    return uuid.UUID(int=milliseconds << 80 | 7 << 76 | fraction << 64 | 2 << 62 | random)

@@ -23,7 +23,7 @@ _OTHER = _Said("code_failed", "The server's code cannot be called at the moment.
 _SAID = {
     "artifact_missing": _Said(
         "code_missing",
-        "The built code of this version is not on this machine any more. Build it again and publish it.",
+        "The built code of this version is not on this machine any more. It is being built again; try in a minute.",
     ),
     "broken": _Said(
         "code_broken",
