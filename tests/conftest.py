@@ -33,6 +33,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("steady")
 _SLOW = ("tests/servers/runner", "tests/product", "tests/servers/runtimes/remote", "tests/mooring/cli")
+# What is tested there knows neither database nor Redis, as the import contracts say, so one set-up is enough.
+_ONCE = ("tests/servers/runner", "tests/servers/runtimes", "tests/servers/protocol")
 _STACK = pytest.StashKey[ExitStack]()
 
 
@@ -73,16 +75,20 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         stack.close()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("django_db"):
             raise pytest.UsageError(f"{item.nodeid}: drop the django_db mark; tests here commit for real.")
-    items.sort(key=_is_quick)
+    if os.environ["MOORING_TEST_SETUP"] == "production":
+        again = [item for item in items if _is_in(_ONCE, item)]
+        config.hook.pytest_deselected(items=again)
+        items[:] = [item for item in items if not _is_in(_ONCE, item)]
+    # Those that start real processes first.
+    items.sort(key=lambda item: not _is_in(_SLOW, item))
 
 
-def _is_quick(item: pytest.Item) -> bool:
-    """False for folders whose files start real processes; sorted by this, they come first."""
-    return not any(f"/{folder}/" in f"/{item.nodeid}" for folder in _SLOW)
+def _is_in(folders: tuple[str, ...], item: pytest.Item) -> bool:
+    return any(f"/{folder}/" in f"/{item.nodeid}" for folder in folders)
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,7 @@ class Built:
     @property
     def result(self) -> BuildResult:
         """As it is told to other processes."""
-        artifact, offer = self.artifact, self.offer
+        artifact = self.artifact
         return BuildResult(
             digest=artifact.digest,
             size=artifact.size,
@@ -83,15 +83,7 @@ class Built:
             packages=self.packages,
             target=artifact.manifest.target,
             mode=artifact.manifest.mode,
-            era=offer.era,
-            name=offer.name,
-            title=offer.title,
-            version=offer.version,
-            instructions=offer.instructions,
-            tools=offer.tools,
-            resources=offer.resources,
-            resource_templates=offer.templates,
-            prompts=offer.prompts,
+            **msgspec.structs.asdict(self.offer),
         )
 
 

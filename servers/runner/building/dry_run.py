@@ -46,7 +46,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     instructions: str = ""
     tools: tuple[Item, ...] = ()
     resources: tuple[Item, ...] = ()
-    templates: tuple[Item, ...] = ()
+    resource_templates: tuple[Item, ...] = ()
     prompts: tuple[Item, ...] = ()
 
 
@@ -155,7 +155,7 @@ async def asked(relay: Relay, opened: eras.Opened) -> Offer:
         instructions=(said.instructions or "")[:100_000],
         tools=found.get("tools", ()),
         resources=found.get("resources", ()),
-        templates=found.get("resourceTemplates", ()),
+        resource_templates=found.get("resourceTemplates", ()),
         prompts=found.get("prompts", ()),
     )
 

@@ -66,5 +66,8 @@ class Session(Protocol):
     async def ask(self, ask: Ask) -> tuple[int, bytes]:
         """The id given to the request and the message that answers it. Raises CallFailed, SessionLost among it."""
 
+    def leave(self) -> None:
+        """Let go of what it holds here. A call in it fails."""
+
     async def close(self) -> None:
-        """End it at the upstream too, as well as that can be done. Raises CallFailed."""
+        """Leave, and end it at the upstream too, as well as that can be done. Raises CallFailed."""

@@ -141,8 +141,11 @@ class HandshakeSession:
         """Some upstreams say with 400 that they do not know a session, as if none had been named."""
         return status == 404 or (status == 400 and not is_ours and "session" in message.lower())
 
-    async def close(self) -> None:
+    def leave(self) -> None:
         self.is_lost = True
+
+    async def close(self) -> None:
+        self.leave()
         if self._has_name:
             await self._wire.end(self._headers)
 

@@ -73,7 +73,7 @@ class Pool:
         if place.session is None and is_known:
             del self._places[place.identity]
         if place.session is not None and not is_known:  # all was closed while it was being opened
-            self._errands.run(place.session.close())
+            self._end(place.session)
         self._wake()
 
     def drop(self, place: Place, session: Session) -> None:
@@ -147,4 +147,9 @@ class Pool:
         del self._places[place.identity]
         session, place.session = place.session, None
         if session is not None:
-            self._errands.run(session.close())
+            self._end(session)
+
+    def _end(self, session: Session) -> None:
+        """What it holds here goes at once; telling the upstream is a courtesy, for which there may be no time."""
+        session.leave()
+        self._errands.run(session.close())

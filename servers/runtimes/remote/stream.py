@@ -158,9 +158,12 @@ class StreamSession:
                 awaited.set_exception(failure)
                 awaited.exception()  # those who were waiting may have left
 
-    async def close(self) -> None:
+    def leave(self) -> None:
         self._lose(broken_off())
         self._reader.cancel()
+
+    async def close(self) -> None:
+        self.leave()
         await asyncio.wait([self._reader])
 
 

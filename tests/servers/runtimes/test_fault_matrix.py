@@ -120,7 +120,13 @@ async def place(runtime: str) -> AsyncIterator[Place]:
 
 
 def ours(before: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
-    return [task for task in asyncio.all_tasks() - before if "servers/runtimes/" in repr(task.get_coro())]
+    """Tasks that the product started since then and that are still there."""
+    return [task for task in asyncio.all_tasks() - before if module_of(task).startswith("servers.")]
+
+
+def module_of(task: asyncio.Task[Any]) -> str:
+    frame = getattr(task.get_coro(), "cr_frame", None)
+    return str(frame.f_globals["__name__"]) if frame is not None else ""
 
 
 async def all_room_is_free(upstream: Upstream) -> None:

@@ -428,7 +428,7 @@ async def test_a_server_of_the_second_sdk_is_served(builder: Builder, limiter: L
 async def test_a_fastmcp_server_is_built_and_served(builder: Builder, limiter: Limiter) -> None:
     made = await built(builder, "fast")
     assert names(made.offer) == ["add"]
-    assert [template["uriTemplate"] for template in made.offer.templates] == ["notes://{name}"]
+    assert [template["uriTemplate"] for template in made.offer.resource_templates] == ["notes://{name}"]
     assert [prompt["name"] for prompt in made.offer.prompts] == ["ask"]
     assert made.offer.instructions == "Adds."
     async with running(made, limiter) as (relay, opened, _):

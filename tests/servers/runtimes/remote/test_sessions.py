@@ -491,3 +491,14 @@ async def test_requests_of_the_upstream_on_its_stream_are_refused(call: Caller, 
     assert (await call()).content[0]["text"] == "done"
     [reply] = peer.said("POST")
     assert (reply.message["id"], reply.message["error"]["code"]) == ("u1", -32601)
+
+
+async def test_however_many_streams_are_given_up_at_once_all_are_closed(call: Caller, peer: Peer) -> None:
+    """More than there are errands at a time, while the upstream itself goes on being used."""
+    peer.serve = stream
+    identities = [Identity(str(number)) for number in range(80)]
+    await asyncio.gather(*[call(identity=identity) for identity in identities])
+    assert len(peer.sessions) == 80
+    await call.client.close_idle(0)
+    assert not (await call()).is_error
+    await until_ended(peer, 1)
