@@ -37,8 +37,8 @@ _PATH = re.compile(
     r"/t/([a-z0-9][a-z0-9-]{0,62})/([a-z0-9][a-z0-9-]{0,62})(?:@([A-Za-z0-9][A-Za-z0-9.+-]{0,62}))?/mcp"
 )
 _METADATA = "/.well-known/oauth-protected-resource"
-# Paths whose parts are remembered; taking one apart costs as much as reading a message.
-_PATHS = 10_000
+# Paths whose parts are remembered; taking one apart costs as much as reading a message. None that is served is longer.
+_PATHS, _LONGEST_PATH = 10_000, 320
 
 
 @dataclass(slots=True)
@@ -61,7 +61,8 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, duplicated = wanted_headers(scope["headers"])
-        target, plane, verb = _target_of(scope["path"]), self.plane, scope["method"]
+        path, plane, verb = scope["path"], self.plane, scope["method"]
+        target = _target_of(path) if len(path) <= _LONGEST_PATH else None
         if headers.get("host", "") not in self._hosts:
             return await _plain(send, refusals.Misdirected("This host name is not served here."))
         if target is None or plane is None:
@@ -151,6 +152,7 @@ class _Exchange:
         if not self.slot:
             # What was not admitted is only counted: strangers must not fill the log at the speed of a socket.
             metrics.refusals.labels(call.code).inc()
+            metrics.settle_sometimes()
             turned_away.register.note(call)
             return
         began = time.perf_counter()

@@ -98,8 +98,8 @@ async def _poll(directory: Directory, wakeups: Wakeups, shipping: Shipping) -> N
     await wakeups.listen()
     while True:
         await wakeups.wait(POLL_SECONDS)
-        shipping.look()
         try:
+            shipping.look()
             await directory.catch_up()
         except Unavailable as error:
             log.warning("changes.unreadable", reason=error.reason, seconds=round(directory.blind_for, 1))

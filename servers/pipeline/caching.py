@@ -111,8 +111,17 @@ class Answers:
         flight = self._running.get(key)
         if flight is None:
             flight = self._running[key] = _Flight(self._call(key, policy, call))
-            flight.task.add_done_callback(lambda _: self._running.pop(key, None))
-        return await flight.wait()
+            flight.task.add_done_callback(lambda _: self._landed(key, flight))
+        try:
+            return await flight.wait()
+        finally:
+            if flight.is_given_up:
+                self._landed(key, flight)
+
+    def _landed(self, key: bytes, flight: _Flight) -> None:
+        """Nobody joins it any more."""
+        if self._running.get(key) is flight:
+            del self._running[key]
 
     async def _call(self, key: bytes, policy: CachePolicy, call: Callable[[], Awaitable[Outcome]]) -> Outcome:
         outcome = await call()
@@ -145,6 +154,7 @@ class _Flight:
 
     def __init__(self, work: Coroutine[Any, Any, Outcome]) -> None:
         self.task: asyncio.Task[Outcome] = asyncio.ensure_future(work)
+        self.is_given_up = False
         self._waiting = 0
 
     async def wait(self) -> Outcome:
@@ -154,6 +164,7 @@ class _Flight:
         finally:
             self._waiting -= 1
             if not self._waiting and not self.task.done():
+                self.is_given_up = True
                 self.task.cancel()
 
 

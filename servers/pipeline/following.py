@@ -103,23 +103,31 @@ class Follower:
 
     def look(self) -> None:
         """Take its place if it has died."""
-        if self._instead is None and os.waitpid(self._process, os.WNOHANG)[0]:
+        if self._instead is None and self._has_ended():
             _log.error("call_log.process_died")
             self._instead = Shipper(self.journal)
             self._instead.start()
 
+    def _has_ended(self) -> bool:
+        try:
+            return bool(os.waitpid(self._process, os.WNOHANG)[0])
+        except ChildProcessError:  # whoever has started us wants no news of children, or has taken it
+            return True
+
     def stop(self) -> None:
         is_running(None)
-        os.close(self._pipe)
         if self._instead is not None:
+            os.close(self._pipe)
             self._instead.stop()
             return
         self.journal.close()  # so that its last file can be taken
+        os.close(self._pipe)
         end = time.monotonic() + LAST_ROUND_SECONDS
-        while not os.waitpid(self._process, os.WNOHANG)[0]:
+        while not self._has_ended():
             if time.monotonic() > end:
                 os.kill(self._process, signal.SIGKILL)
-                os.waitpid(self._process, 0)
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(self._process, 0)
                 return
             time.sleep(0.01)
 
@@ -177,11 +185,15 @@ class _Following:
         self._unread = b""
         self._offset = 0
         self._shipped = 0
+        self._caught_up_at = time.monotonic()
 
     def work(self) -> None:
         is_last = False
         while not is_last:
             is_last = self._listen(self._rounds.pause)
+            if is_last:
+                # Nobody is left who could end us, should the database never answer. What is not shipped is adopted.
+                signal.alarm(2 * round(LAST_ROUND_SECONDS))
             self._rounds.run(is_last=is_last)
         connections.close_all()
 
@@ -226,6 +238,8 @@ class _Following:
             seen_at = time.monotonic()
             entries, offset = segment.read(self._offset, BATCH)
             rows.insert(entries)
+            is_all = offset == self._offset
             self._offset, self._shipped = offset, self._shipped + len(entries)
-            is_all = len(entries) < BATCH
-            self._progress.write(self._shipped, seen_at)
+            if is_all:
+                self._caught_up_at = seen_at
+            self._progress.write(self._shipped, self._caught_up_at)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from threading import Lock
 
 from prometheus_client import REGISTRY, Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -34,10 +35,12 @@ class Durations:
         self.observe = self._noted.append
 
     def settle(self) -> None:
-        for seconds in self._noted:
+        """What is noted meanwhile, by another thread, stays for the next time. To be called by one at a time."""
+        noted = self._noted[:]
+        del self._noted[: len(noted)]
+        for seconds in noted:
             self.counts[bisect_left(_BOUNDS, seconds)] += 1
-        self.total += sum(self._noted)
-        self._noted.clear()
+        self.total += sum(noted)
 
     def buckets(self) -> Iterator[tuple[str, float]]:
         """Cumulative, as Prometheus wants them."""
@@ -55,6 +58,7 @@ class Active:
 
 
 active = Active()
+_settling = Lock()
 STAGES = ("authenticate", "admit", "run", "record")
 _stages = {stage: Durations() for stage in STAGES}
 note_authenticating, note_admitting, note_running, note_recording = (
@@ -71,6 +75,10 @@ def count(method: str, status: str, seconds: float) -> None:
     name = method if method in _durations else OTHER
     _requests[name][status] += 1
     _durations[name].observe(seconds)
+    settle_sometimes()
+
+
+def settle_sometimes() -> None:
     active.counted += 1
     if active.counted >= SETTLE_EVERY:
         _settle()
@@ -78,8 +86,9 @@ def count(method: str, status: str, seconds: float) -> None:
 
 def _settle() -> None:
     active.counted = 0
-    for durations in (*_stages.values(), *_durations.values()):
-        durations.settle()
+    with _settling:
+        for durations in (*_stages.values(), *_durations.values()):
+            durations.settle()
 
 
 class _Calls(Collector):

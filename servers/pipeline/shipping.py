@@ -84,7 +84,10 @@ class Rounds:
 
 def ship_orphans(directory: Path, rows: CallRows) -> None:
     for path in sorted(directory.glob(f"*{SUFFIX}")):
-        _ship_orphan(path, rows)
+        try:
+            _ship_orphan(path, rows)
+        except OSError as error:  # another user's, perhaps; it must not stand before the others
+            _log.error("call_log.orphan_unreadable", file=path.name, error=error.strerror)
 
 
 def _ship_orphan(path: Path, rows: CallRows) -> None:
@@ -244,7 +247,7 @@ class CallRows:
         try:
             _insert(kept)
         except _REFUSED:
-            self._insert_singly(kept)
+            self._insert_fitted(kept)
         self._note_key_uses(kept)
 
     def _of_known_tenants(self, entries: Sequence[CallEntry]) -> list[CallEntry]:
@@ -259,6 +262,13 @@ class CallRows:
         if len(kept) != len(entries):
             _log.warning("call_log.tenant_gone", dropped=len(entries) - len(kept))
         return kept
+
+    def _insert_fitted(self, entries: Sequence[CallEntry]) -> None:
+        """One odd row in a batch, such as a name with a zero byte, must not make all of them as dear as it."""
+        try:
+            _insert([_fitted(entry) for entry in entries])
+        except _REFUSED:
+            self._insert_singly(entries)
 
     def _insert_singly(self, entries: Iterable[CallEntry]) -> None:
         """One refused row must not hold up the others."""

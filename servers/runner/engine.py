@@ -23,6 +23,8 @@ Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Variable = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 Value = Annotated[str, Meta(max_length=48 * KIB, pattern=r"^[^\x00]*$")]
 Variables = Annotated[dict[Variable, Value], Meta(max_length=100)]
+# What is kept out of logs beside the values of secrets themselves: what they are made of.
+Masked = Annotated[tuple[Value, ...], Meta(max_length=100)]
 # Names that code may reach, as `servers.runner.egress.allowed` reads them; none by default.
 Hosts = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=260)], ...], Meta(max_length=50)]
 # A definition as a server has listed it.
@@ -82,6 +84,7 @@ class RunSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     era: Era | Literal["probe"] = "probe"
     variables: Variables = field(default_factory=dict)
     secrets: Variables = field(default_factory=dict)
+    masked: Masked = ()
     hosts: Hosts = ()
     limits: Limits = field(default_factory=Limits)
 
@@ -100,6 +103,7 @@ class BuildSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     when: Annotated[datetime, Meta(tz=True)]
     variables: Variables = field(default_factory=dict)
     secrets: Variables = field(default_factory=dict)
+    masked: Masked = ()
     hosts: Hosts = ()
     limits: Limits = field(default_factory=Limits)
 

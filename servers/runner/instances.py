@@ -277,7 +277,7 @@ class Instances:
         def also(line: LogLine) -> None:
             self.server_logs.keep(spec.tenant, spec.server, line)
 
-        return Log(spec.secrets.values(), instance=key, also=also, clock=self._clock)
+        return Log((*spec.secrets.values(), *spec.masked), instance=key, also=also, clock=self._clock)
 
     async def _watch(self, instance: Instance, connection: Connection) -> None:
         reason = await asyncio.shield(connection.gone)

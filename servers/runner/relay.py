@@ -220,7 +220,7 @@ class Relay:
             self._unasked -= 1
             if line.strip():
                 self.junk += 1
-                self._log.add("stdout", line[:1000].decode("utf-8", "replace"))
+                self._log.add("stdout", line[:LONGEST_UNENDED_LOG_LINE].decode("utf-8", "replace"))
             return
         if message.method is None:
             self._settle(message)

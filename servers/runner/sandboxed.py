@@ -118,5 +118,5 @@ class Waiting:
             return error
         why = f"it has not answered within {self.spec.limits.start:g} s"
         if isinstance(error, eras.Unintelligible):
-            why = str(error)
+            why = self.log.masked(str(error))
         return Died(f"The server cannot be used: {why}.", reason=why, log=self.log.tail())

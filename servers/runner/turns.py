@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from servers.runner.errors import Busy, TimedOut
+from servers.runner.errors import Busy
 
 AT_ONCE, WAITING, WAIT_SECONDS = 2, 16, 900.0
 
@@ -25,7 +25,7 @@ class Turns:
 
     @asynccontextmanager
     async def taken(self, waits: Callable[[int], None] = lambda _: None) -> AsyncIterator[None]:
-        """For as long as a build takes. `waits` is told how many are before us, if any. Raises `Busy`, `TimedOut`."""
+        """For as long as a build takes. `waits` is told how many are before us, if any. Raises `Busy`."""
         self.admit()
         if self._slots.locked():
             waits(self._waiting + 1)
@@ -34,7 +34,7 @@ class Turns:
             async with asyncio.timeout(self._seconds):
                 await self._slots.acquire()
         except TimeoutError:
-            raise TimedOut(f"Other builds have taken more than {self._seconds:g} s.") from None
+            raise Busy(f"Other builds have taken more than {self._seconds:g} s.", retry_after=60.0) from None
         finally:
             self._waiting -= 1
         try:

@@ -22,7 +22,7 @@ class PatientHeaders:
 
     def within(self, seconds: float) -> CIMultiDict[str]:
         """Shared by all calls with as much time and never changed. Of less than a second nothing is said."""
-        whole = min(int(seconds), LONGEST)
+        whole = max(0, min(int(seconds), LONGEST))
         headers = self._by_seconds.get(whole)
         if headers is None:
             headers = self._by_seconds[whole] = self._saying(whole)

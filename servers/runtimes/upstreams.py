@@ -73,6 +73,8 @@ class Upstream:
         self._retries = 1.0
         self.in_flight = 0
         self.waiting = 0
+        # Probes pass by the limit, but the connections they use must not be taken from them as idle.
+        self.probing = 0
         self.used_at = time.monotonic()
 
     @property
@@ -84,7 +86,7 @@ class Upstream:
 
     @property
     def is_idle(self) -> bool:
-        return self.in_flight == 0 and self.waiting == 0
+        return self.in_flight == 0 and self.waiting == 0 and self.probing == 0
 
     def visit(self) -> Visit:
         """`async with upstream.visit() as visit:` one admitted call. Raises Unavailable on entering, Busy among it."""

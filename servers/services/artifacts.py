@@ -33,14 +33,10 @@ def refuse_strange_code(server: Server, upstreams: Mapping[str, Json]) -> None:
 
 
 def build_of(server: Server, digest: str) -> Build | None:
-    """The newest of the organisation's builds that gave this artifact."""
-    found: Build | None = (
-        _built(server, [digest])
-        .select_related("job", "upload")
-        .defer("upload__data")
-        .order_by("created_at", "id")
-        .last()
-    )
+    """The newest build that gave this artifact: of the server itself, else of another that the organisation has."""
+    builds = _built(server, [digest]).select_related("job", "upload").defer("upload__data")
+    ordered = builds.filter(server__deleted_at__isnull=True).order_by("created_at", "id")
+    found: Build | None = ordered.filter(server=server).last() or ordered.last()
     return found
 
 

@@ -77,6 +77,7 @@ def _spec(build: Build) -> BuildSpec:
         when=build.when,
         variables=run.variables,
         secrets=run.secrets,
+        masked=run.masked,
         hosts=run.hosts,
         limits=run.limits,
     )

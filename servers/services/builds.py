@@ -170,7 +170,7 @@ def forget(before: datetime, most: int = 500) -> int:
     In the system's scope. Returns how many builds went.
     """
     newer = Build.objects.filter(
-        tenant_id=OuterRef("tenant_id"), artifact=OuterRef("artifact"), created_at__gt=OuterRef("created_at")
+        server_id=OuterRef("server_id"), artifact=OuterRef("artifact"), created_at__gt=OuterRef("created_at")
     )
     old = Build.objects.filter(created_at__lt=before).exclude(job__state__in=["waiting", "running"])
     old = old.annotate(has_newer=Exists(newer.exclude(artifact="")))

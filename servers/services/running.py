@@ -26,7 +26,7 @@ from servers.runner.engine import Capabilities, InstanceInfo, LogLine
 from servers.runner.errors import Refused
 from servers.services.recording import locked, note
 
-SECONDS, KEEP_SECONDS = 2.0, 60.0
+SECONDS, STOP_SECONDS, KEEP_SECONDS = 2.0, 15.0, 60.0
 # What a runner enforces changes when it is started again.
 KEPT_SECONDS = 20.0
 MOST_INSTANCES, MOST_LINES = 50, 500
@@ -120,7 +120,8 @@ def stop_instance(server: Server, *, actor: Actor, instance: str) -> None:
         raise NotFound("There is no such instance any more.")
     with transaction.atomic():
         note(locked(server), "instance.stopped", actor=actor, after={"instance": instance})
-        _asked(lambda runner: runner.stop(instance))
+    # After it is written down: the runner gives a program time to end, and what was begun there is not undone.
+    _asked(lambda runner: runner.stop(instance), seconds=STOP_SECONDS)
 
 
 async def _instances(runner: RunnerClient, server: Server) -> list[InstanceInfo]:

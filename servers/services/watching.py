@@ -17,6 +17,7 @@ from django.db.models import Exists, OuterRef, Q, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
+from mooring.errors import MooringError
 from servers import manifests
 from servers.models import CallRecord, Channel, Server, UpstreamProbe, UpstreamWatch
 from servers.runtimes.base import Health
@@ -186,9 +187,11 @@ def _claimed(watch: Any, now: datetime) -> bool:
 def _prepared(watch: UpstreamWatch) -> Claimed:
     if watch.kind == "http":
         return Claimed(watch)
-    values = Values(watch.values.get, secrets_of(watch.server).get)
     try:
+        values = Values(watch.values.get, secrets_of(watch.server).get)
         return Claimed(watch, endpoint_of(watch.declared, values))
+    except MooringError as problem:  # a secret that cannot be opened is no matter of the others
+        return Claimed(watch, problem=problem.message)
     except NotReady as problem:
         return Claimed(watch, problem=problem.sentence)
     except ValueError as error:

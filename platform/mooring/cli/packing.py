@@ -15,12 +15,12 @@ MIB = 2**20
 # As the builder has them: it would refuse more, after all of it was sent.
 MOST_FILES, LARGEST_FILE, MOST_BYTES, LARGEST_UPLOAD = 2_000, 10 * MIB, 50 * MIB, 20 * MIB
 SUFFIXES = (".py", ".zip", ".tar.gz", ".tgz")
-# What belongs to this machine and is no part of a program; `.env` holds secrets more often than not.
+# What belongs to this machine and is no part of a program; `.env` and its like hold secrets more often than not.
 IGNORED = frozenset(
     ".git .hg .svn .venv __pycache__ node_modules .mypy_cache .pytest_cache .ruff_cache .tox .nox .idea .vscode "
-    ".DS_Store .env".split()
+    ".DS_Store .netrc .npmrc .pypirc".split()
 )
-_IGNORED_ENDS = (".pyc", ".pyo", ".egg-info")
+_IGNORED_ENDS = (".pyc", ".pyo", ".egg-info", ".key")
 # The earliest moment a zip can say.
 _WHEN = (1980, 1, 1, 0, 0, 0)
 
@@ -80,6 +80,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def belongs(path: Path) -> bool:
     is_ours = path.name not in IGNORED and not path.name.endswith(_IGNORED_ENDS)
+    is_ours = is_ours and (not path.name.startswith(".env") or path.name == ".env.example")
     return is_ours and not (path / "pyvenv.cfg").exists()
 
 

@@ -175,6 +175,12 @@ def _lowered() -> Lowered | None:
 
     folders = (settings.DATA_DIR, settings.RUNNER_DIR, settings.JOURNAL_DIR)
     why = stepping_down.obstacle(*folders, settings.PORT) or stepping_down.give(*folders)
+    if why and stepping_down.is_given(settings.DATA_DIR):
+        # Root must not run on what another user could write: that user would become root by it.
+        raise Unavailable(
+            f"{settings.DATA_DIR} belongs to a user without rights by now, and that user cannot be had: {why}. Mend "
+            "that; or take the directory back with chown -R root:root, and look at what is in it."
+        )
     if why:
         _say(f"The web server and the workers run as root, since {why}.")
         return None
@@ -257,7 +263,7 @@ def _only_web_process(folder: Path) -> int | None:
     if settings.REDIS_URL:
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / "web.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(folder / "web.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

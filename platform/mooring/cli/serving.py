@@ -42,6 +42,10 @@ class HeadTooLarge(ValueError):
     """Raised into the parser, which ends the connection with 400."""
 
 
+class BodyOfAnUpgrade(ValueError):
+    """As above. The parser would take such a body for the next request."""
+
+
 class _Direct:
     """`servers.gateway.direct.Direct` over a request of uvicorn's: what its `receive` and `send` do, at once."""
 
@@ -104,6 +108,8 @@ class GuardedProtocol(HttpToolsProtocol):
     _is_in_body = False
     _head_bytes = 0
     _chunk_bytes = 0
+    # Bytes of a body's frame since the last of its content: trailers without end would be among them.
+    _frame_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
     _linger_timer: asyncio.TimerHandle | None = None
     _read_timer: asyncio.TimerHandle | None = None
@@ -121,15 +127,34 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._chunk_bytes = len(data)
+        self._frame_bytes += len(data)
+        # The end of a body is no part of the head behind it.
+        was_in_body = self._is_in_body
         super().data_received(data)
-        if not self._is_in_head or self.transport.is_closing():
+        if self.transport.is_closing():
             return
-        self._head_bytes += len(data)
+        if self._is_in_head:
+            self._look_at_head(self._size_of_head() if was_in_body else len(data))
+        elif self._is_in_body:
+            if self._frame_bytes > HEAD_BYTES:
+                self.transport.close()
+        elif self.timeout_keep_alive_task is None and self.cycle is not None and self.cycle.response_complete:
+            # What came was no request, such as the end of a line, and uvicorn has put its timer away for it.
+            self._arm_keep_alive()
+
+    def _look_at_head(self, size: int) -> None:
+        self._head_bytes += size
         if self._head_bytes > HEAD_BYTES:
-            self.transport.write(_TOO_LARGE)
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.write(_TOO_LARGE)
             self.transport.close()
         elif self._head_timer is None:
             self._wait_for_head()
+
+    def _arm_keep_alive(self) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
 
     def on_message_begin(self) -> None:
         self._is_in_head = True
@@ -137,12 +162,24 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # What follows a body (trailers) would else pass for headers of the request.
+        if self._is_in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._frame_bytes = 0
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
         self._is_in_head = False
         self._stop_waiting()
         if self._chunk_bytes > HEAD_BYTES and self._size_of_head() > HEAD_BYTES:
             raise HeadTooLarge
+        if self.parser.should_upgrade() and self._has_body():
+            raise BodyOfAnUpgrade
         self._is_in_body = True
+        self._frame_bytes = 0
         super().on_headers_complete()
         # The type is of an older specification, whose extensions are mappings.
         self.scope["extensions"] = {EXTENSION: _Direct(self.cycle)}  # type: ignore[dict-item]
@@ -152,9 +189,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_complete()
         if self._stop_lingering():
             # uvicorn armed this when it answered, and data that came since has disarmed it.
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._arm_keep_alive()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -184,6 +219,12 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._read_timer is not None:
             self._read_timer.cancel()
             self._read_timer = None
+
+    def _has_body(self) -> bool:
+        return any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip() != b"0")
+            for name, value in self.headers
+        )
 
     def _size_of_head(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)

@@ -50,14 +50,16 @@ class SlowTimers:
 
     def _tick(self) -> None:
         now = self._loop.time()
-        for timer in [timer for timer in self._waiting if timer.when <= now]:
-            # An action may have cancelled one that was due as well.
-            if timer in self._waiting:
-                self._waiting.discard(timer)
-                timer.action(*timer.arguments)
-        self._is_ticking = bool(self._waiting)
-        if self._is_ticking:
-            self._loop.call_later(TICK_SECONDS, self._tick)
+        try:
+            for timer in [timer for timer in self._waiting if timer.when <= now]:
+                # An action may have cancelled one that was due as well.
+                if timer in self._waiting:
+                    self._waiting.discard(timer)
+                    timer.action(*timer.arguments)
+        finally:
+            self._is_ticking = bool(self._waiting)
+            if self._is_ticking:
+                self._loop.call_later(TICK_SECONDS, self._tick)
 
 
 @lru_cache(maxsize=1)

@@ -49,13 +49,27 @@ def give(data: Path, runner: Path, journal: Path) -> str:
         for made in (journal, *(data / name for name in _SHARED)):
             made.mkdir(parents=True, exist_ok=True)
         for folder in {data, journal}:
-            os.chown(folder, -1, USER)
-            os.chmod(folder, stat.S_IMODE(folder.stat().st_mode) | stat.S_IRWXG | stat.S_ISVTX)
+            _open_up(folder)
             for handle, name in _inside(folder, without=runner):
                 os.chown(name, USER, USER, dir_fd=handle, follow_symlinks=False)
     except OSError as error:  # a file system without owners, or one whose owners are another machine's matter
         return f"{data} cannot be given to another user ({error.strerror})"
     return ""
+
+
+def is_given(data: Path) -> bool:
+    """Whether the user could write there already, since an earlier start."""
+    return data.is_dir() and data.stat().st_gid == USER
+
+
+def _open_up(folder: Path) -> None:
+    """Never by a link: the user could have put one in the folder's place, to get at what it leads to."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        os.fchown(handle, -1, USER)
+        os.fchmod(handle, stat.S_IMODE(os.fstat(handle).st_mode) | stat.S_IRWXG | stat.S_ISVTX)
+    finally:
+        os.close(handle)
 
 
 def _inside(folder: Path, *, without: Path) -> Iterator[tuple[int, str]]:
@@ -99,10 +113,14 @@ def closed(path: Path) -> Path | None:
 
 
 def _stranger(data: Path, runner: Path) -> Path | None:
-    """Something in the data directory that Mooring has not made, or that belongs to another user."""
+    """Something in the data directory that Mooring has not made, or that belongs to another user.
+
+    What the user itself has made there is no obstacle, or it could keep us from stepping down.
+    """
     for path in data.iterdir() if data.is_dir() else ():
+        owner = path.lstat().st_uid
         is_ours = path == runner or path.name.startswith(_OURS)
-        if not is_ours or path.lstat().st_uid not in (0, USER):
+        if owner != USER and (owner != 0 or not is_ours):
             return path
     return None
 

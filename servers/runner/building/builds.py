@@ -54,7 +54,7 @@ class Source:
     """What was uploaded: the bytes, what the file was called, and when, which decides what versions are taken.
 
     `variables` and `secrets` are what the server sees when it is tried, within `limits`, and `hosts` what it can reach;
-    the build itself sees none of them.
+    the build itself sees none of them. `masked` is kept out of logs as the values of secrets are.
     """
 
     data: bytes
@@ -62,6 +62,7 @@ class Source:
     when: datetime
     variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
+    masked: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
@@ -178,7 +179,7 @@ class Builder:
 
     async def build(self, source: Source, heard: Callable[[Event], None] = lambda _: None) -> Built:
         """Raises `Unbuildable` where the upload is at fault, and `BuildFailed`; both with the last lines of the log."""
-        report = Reporter(heard, secrets=tuple(source.secrets.values()))
+        report = Reporter(heard, secrets=(*source.secrets.values(), *source.masked))
         try:
             return await self._build(source, report)
         except Refused as refused:
@@ -317,6 +318,7 @@ class Builder:
             era="handshake" if any(each.startswith("mcp==1.") for each in lock.packages) else "probe",
             variables=dict(source.variables),
             secrets=dict(source.secrets),
+            masked=source.masked,
             hosts=source.hosts,
             limits=source.limits,
         )

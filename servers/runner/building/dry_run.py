@@ -98,7 +98,7 @@ async def offered(
 
     Raises `Unbuildable`, with the reason the program gives.
     """
-    log = Whole(spec.secrets.values())
+    log = Whole((*spec.secrets.values(), *spec.masked))
     try:
         async with (
             asyncio.timeout(spec.limits.start + PAGE_SECONDS),
@@ -107,8 +107,6 @@ async def offered(
             opened = await eras.open_up(relay, spec.era, seconds=spec.limits.start)
             return await asked(relay, opened)
     except (Refused, eras.Unintelligible, msgspec.DecodeError, TimeoutError) as error:
-        if isinstance(error, BuildFailed | Unbuildable):
-            raise
         raise failure(error, spec, log) from None
     finally:
         for line in log.after(0):
@@ -186,7 +184,11 @@ async def _all(relay: Relay, era: Era, method: str, name: str, left: int) -> tup
     raise Unbuildable(f"The server's answer to {method} has no end: {MOST_PAGES} pages were read.")
 
 
-def failure(error: Exception, spec: RunSpec, log: Whole) -> Unbuildable:
+def failure(error: Exception, spec: RunSpec, log: Whole) -> Refused:
+    """Why it cannot be used, without its secrets: what a program answers may hold them."""
+    if isinstance(error, BuildFailed | Unbuildable):
+        error.message = log.masked(error.message)
+        return error
     tail = log.tail()
     said = [line.removeprefix(MARK) for line in tail if line.startswith(MARK)]
     if said:
@@ -198,7 +200,8 @@ def failure(error: Exception, spec: RunSpec, log: Whole) -> Unbuildable:
         )
     else:
         reason = getattr(error, "message", "") or str(error)
-    return Unbuildable(f"The server does not start: {reason.rstrip('.')}.", stage="try", log=tail)
+    sentence = log.masked(f"The server does not start: {reason.rstrip('.')}.")
+    return Unbuildable(sentence, stage="try", log=tail)
 
 
 def _excerpt(raw: Raw) -> str:

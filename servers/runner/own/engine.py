@@ -133,7 +133,7 @@ class OwnEngine(HostedEngine):
         return Program(digest, folder, python, str(stated.entry))
 
     async def _tried(self, program: Program, spec: BuildSpec, tell: Any) -> dry_run.Offer:
-        log = dry_run.Whole(spec.secrets.values())
+        log = dry_run.Whole((*spec.secrets.values(), *spec.masked))
         run = RunSpec(tenant="dev", server="dev", digest=program.digest, limits=spec.limits)
         variables = {**spec.variables, **spec.secrets}
         try:
@@ -141,7 +141,7 @@ class OwnEngine(HostedEngine):
                 opened = await eras.open_up(relay, "probe", seconds=spec.limits.start)
                 return await dry_run.asked(relay, opened)
         except (Refused, eras.Unintelligible, msgspec.DecodeError, TimeoutError) as error:
-            raise error if isinstance(error, Unbuildable) else dry_run.failure(error, run, log) from None
+            raise dry_run.failure(error, run, log) from None
         finally:
             for line in log.after(0):
                 tell(line.text)

@@ -18,6 +18,7 @@ from servers.runner.errors import BuildFailed, Unbuildable
 
 SECONDS = 600.0
 _LONGEST_LINE = 64 * 1024
+_LAST_LINES, _MARKS = 8, " \u00d7\u2570\u2500\u25b6\u2502"
 
 
 async def ensure(folder: Path, uv: Path, requirements: Sequence[str], heard: Callable[[str], None]) -> Path:
@@ -89,5 +90,7 @@ async def _run(command: list[str], environment: dict[str, str], heard: Callable[
             process.kill()
             await process.wait()
     if code:
-        reason = next((line for line in reversed(said) if line.strip()), f"uv ended with code {code}")
-        raise Unbuildable(f"What the program needs cannot be installed: {reason.strip()}", stage="install")
+        # uv folds its sentences, and puts marks before them.
+        reason = " ".join(line.strip(_MARKS) for line in said[-_LAST_LINES:]).strip()
+        reason = reason or f"uv ended with code {code}."
+        raise Unbuildable(f"What the program needs cannot be installed: {reason}", stage="install")

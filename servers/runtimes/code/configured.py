@@ -27,7 +27,7 @@ def spec_of(
 
     Raises NotReady for a value that is missing, ValueError for one that cannot stand in an environment.
     """
-    variables, secrets = _environment(upstream.get("environment", {}), variable, secret)
+    variables, secrets, masked = _environment(upstream.get("environment", {}), variable, secret)
     return RunSpec(
         tenant=tenant,
         server=server,
@@ -35,6 +35,7 @@ def spec_of(
         mode=upstream.get("mode", "shared"),
         variables=variables,
         secrets=secrets,
+        masked=masked,
         hosts=tuple(upstream.get("hosts", ())),
         limits=Limits(
             memory=upstream.get("memory_mb", MEMORY_MB) * MIB,
@@ -45,10 +46,11 @@ def spec_of(
 
 def _environment(
     environment: Mapping[str, str], variable: Lookup, secret: Lookup
-) -> tuple[dict[str, str], dict[str, str]]:
-    """What is no secret, and what holds one, which the runner keeps out of logs."""
+) -> tuple[dict[str, str], dict[str, str], tuple[str, ...]]:
+    """What is no secret; what holds one, which the runner keeps out of logs; and the secrets inside, as they are."""
     plain: dict[str, str] = {}
     secrets: dict[str, str] = {}
+    inside: dict[str, str] = {}
     for name, text in environment.items():
         values = Values(variable, secret)
         filled = values.fill(text)
@@ -56,4 +58,5 @@ def _environment(
         if "\0" in filled or len(filled) > LONGEST_VALUE:
             raise ValueError(f"{name} in its environment is too long or holds a zero byte.")
         (secrets if values.used_secrets else plain)[name] = filled
-    return plain, secrets
+        inside |= values.used_secrets
+    return plain, secrets, tuple(sorted(set(inside.values()) - set(secrets.values())))

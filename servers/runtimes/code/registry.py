@@ -26,7 +26,7 @@ from servers.runtimes.upstreams import IDLE_SECONDS, Upstreams
 # Starts in the background. Code that is not started ahead is started by its first call.
 MOST_WAKING = 16
 # What nothing refers to any more is ended once nobody has called it for so long, in any process.
-SILENT_SECONDS = 5.0
+SILENT_SECONDS = 300.0
 # Instances to end, and those of one client; what goes beyond ends when it has been idle for the runner's own time.
 MOST_UNUSED = 1_000
 CONNECT_SECONDS = 2.0
@@ -106,7 +106,10 @@ class CodeClients:
         except Refused:
             return  # its instances are gone with it, or end when they have been idle
         silent = {
-            key for key, info in running.items() if not info.in_flight and info.silent_for >= SILENT_SECONDS
+            key
+            for key, info in running.items()
+            # A client's own process holds what it has said so far; it goes when it has been idle, as ever.
+            if not info.session and not info.in_flight and info.silent_for >= SILENT_SECONDS
         }
         self._unused.extend((name, key) for name, key in unused if key in running.keys() - silent)
         ending = {key for _, key in unused} & silent

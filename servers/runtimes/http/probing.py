@@ -19,6 +19,7 @@ async def probe(upstream: Upstream, *, seconds: float = 5.0) -> Health:
     It passes by the limit of calls and the breaker, which tell of calls and not of the upstream.
     """
     began = time.monotonic()
+    upstream.probing += 1
     try:
         async with asyncio.timeout(seconds):
             response = await upstream.session.request(
@@ -30,6 +31,8 @@ async def probe(upstream: Upstream, *, seconds: float = 5.0) -> Health:
         return _unhealthy(began, "upstream_unreachable", "It could not be reached.")
     except aiohttp.ClientError:
         return _unhealthy(began, "upstream_invalid", "Its answer was not valid HTTP.")
+    finally:
+        upstream.probing -= 1
     response.close()  # not used again: what some send after a HEAD is not to be met by a call
     return _answered(response.status, _about(began))
 

@@ -112,6 +112,7 @@ class RemoteClient(Visitor):
         It passes by the limit of calls and the breaker, which tell of calls and not of the upstream.
         """
         began = time.monotonic()
+        self.upstream.probing += 1
         try:
             async with asyncio.timeout(seconds):
                 await self._ping()
@@ -119,6 +120,8 @@ class RemoteClient(Visitor):
             return health.of(timed_out(seconds), self._era, time.monotonic() - began)
         except CallFailed as failed:
             return health.of(failed, self._era, time.monotonic() - began)
+        finally:
+            self.upstream.probing -= 1
         return health.of(None, self._era, time.monotonic() - began)
 
     async def close_idle(self, seconds: float) -> None:

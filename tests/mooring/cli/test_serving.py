@@ -105,9 +105,18 @@ async def direct(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @contextlib.asynccontextmanager
-async def connected_to(application: Any) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def connected_to(
+    application: Any, *, timeout_keep_alive: int = 60
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     listener = socket.create_server(("127.0.0.1", 0))
-    config = Config(application, http=GuardedProtocol, ws="none", lifespan="off", log_config=None)
+    config = Config(
+        application,
+        http=GuardedProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        timeout_keep_alive=timeout_keep_alive,
+    )
     server = Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     reader, writer = await asyncio.open_connection(*listener.getsockname())
@@ -160,3 +169,55 @@ async def test_a_head_request_gets_no_body() -> None:
         assert b"x-way: long" in await reader.readuntil(b"\r\n\r\n")
         writer.write(b"POST /next HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n")
         assert await answer_of(reader) == (b"short", b"/next ")
+
+
+async def test_the_body_of_an_upgrade_is_never_taken_for_a_request() -> None:
+    async with connected_to(direct) as (reader, writer):
+        smuggled = b"GET /smuggled HTTP/1.1\r\nhost: test\r\n\r\n"
+        writer.write(b"POST /first HTTP/1.1\r\nhost: test\r\nconnection: Upgrade\r\nupgrade: h2c\r\n")
+        writer.write(b"content-length: %d\r\n\r\n" % len(smuggled))
+        await writer.drain()
+        writer.write(smuggled)
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"smuggled" not in answer
+
+
+async def test_an_upgrade_without_a_body_is_answered_as_if_it_had_not_been_asked_for() -> None:
+    async with connected_to(direct) as (reader, writer):
+        writer.write(b"GET /page HTTP/1.1\r\nhost: test\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n")
+        assert (await answer_of(reader))[1] == b"/page "
+
+
+async def test_what_follows_a_body_is_no_header_of_the_request() -> None:
+    seen: list[list[tuple[bytes, bytes]]] = []
+
+    async def noting(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(list(scope["headers"]))
+        await direct(scope, receive, send)
+
+    async with connected_to(noting) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n")
+        writer.write(b"2\r\nhi\r\n0\r\nhost: evil\r\nauthorization: x\r\n\r\n")
+        assert (await answer_of(reader))[1] == b"/ hi"
+    assert [name for name, _ in seen[0]] == [b"host", b"transfer-encoding"]
+
+
+async def test_trailers_without_end_are_cut_off() -> None:
+    async with connected_to(direct) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(10_000):
+                writer.write(b"a: b\r\n" * 1_000)
+                await writer.drain()
+            raise AssertionError("sixty megabytes were taken")
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+
+
+async def test_a_connection_that_sends_nothing_but_the_end_of_a_line_is_closed_like_an_idle_one() -> None:
+    async with connected_to(direct, timeout_keep_alive=1) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n")
+        assert (await answer_of(reader))[1] == b"/ "
+        writer.write(b"\r\n")
+        assert await reader.read() == b""
