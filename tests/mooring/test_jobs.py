@@ -261,6 +261,11 @@ def test_the_job_of_a_killed_worker_is_finished_once_by_another(world: World) ->
 
 @pytest.fixture
 def celery_worker() -> Iterator[subprocess.Popen[bytes]]:
+    """A worker with nothing to do yet: what other tests have left for one would come first."""
+    with system_scope():
+        Job.objects.filter(state__in=[Job.State.WAITING, Job.State.RUNNING]).update(state=Job.State.FAILED)
+    purge = "from mooring.celery import app; app.control.purge()"
+    subprocess.run([sys.executable, "-c", purge], env=product(), check=True)
     worker = subprocess.Popen(
         [sys.executable, "-m", "mooring.cli.running", "worker", "--concurrency", "1"], env=product()
     )
