@@ -296,7 +296,10 @@ def test_production_refuses_to_start_without_an_address(start: Starter) -> None:
 
 @pytest.fixture
 def open_python(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """A Python that every user of the machine may run, and the variables with which it finds all of Mooring."""
+    """A Python that every user of the machine may run, and the variables with which it finds all of Mooring.
+
+    To be asked for before what is started with it, which then ends first.
+    """
     if os.geteuid() != 0 or sys.platform != "linux":
         pytest.skip("Only root can become somebody else.")
     system = "/usr/bin/python3"
@@ -335,7 +338,7 @@ def check_of(running: Running, name: str) -> Any:
 
 
 def test_of_what_root_starts_only_the_runner_stays_root(
-    start: Starter, open_python: tuple[str, dict[str, str]]
+    open_python: tuple[str, dict[str, str]], start: Starter
 ) -> None:
     require_sandboxes()
     python, variables = open_python
@@ -362,7 +365,7 @@ def test_of_what_root_starts_only_the_runner_stays_root(
 
 
 def test_without_root_code_is_not_run_and_that_is_said(
-    start: Starter, open_python: tuple[str, dict[str, str]]
+    open_python: tuple[str, dict[str, str]], start: Starter
 ) -> None:
     python, variables = open_python
     folder = Path(variables["MOORING_DATA_DIR"])
@@ -376,7 +379,7 @@ def test_without_root_code_is_not_run_and_that_is_said(
 
 
 def test_without_root_a_developer_may_have_code_run_all_the_same(
-    start: Starter, open_python: tuple[str, dict[str, str]]
+    open_python: tuple[str, dict[str, str]], start: Starter
 ) -> None:
     require_sandboxes()
     python, variables = open_python

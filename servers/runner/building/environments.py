@@ -47,6 +47,8 @@ _UV = ("--no-config", "--no-python-downloads", "--no-build", "--cache-dir", "/tm
 _ENVIRONMENT = {
     "HOME": "/tmp",
     "UV_LINK_MODE": "hardlink",
+    # Twice its own: a build that breaks off is dearer than one that waits.
+    "UV_HTTP_RETRIES": "6",
     # Compiled files that hold a digest of their source instead of its time, so that they are the same every time.
     "PYC_INVALIDATION_MODE": "UNCHECKED_HASH",
     "PYTHONHASHSEED": "0",

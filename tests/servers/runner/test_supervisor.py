@@ -80,12 +80,17 @@ async def answers(client: RunnerClient) -> bool:
 
 
 def groups_of(folder: Path) -> list[Path]:
-    return list(Path("/sys/fs/cgroup").glob(f"**/{name_of(folder)}*"))
+    """The runner's own. They come and go while they are looked for."""
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return list(Path("/sys/fs/cgroup").glob(f"**/{name_of(folder)}*"))
 
 
 def sandboxes_of(folder: Path) -> list[Path]:
     """Those of its sandboxes."""
-    return [inner for group in groups_of(folder) for inner in group.iterdir() if inner.is_dir()]
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return [inner for group in groups_of(folder) for inner in group.iterdir() if inner.is_dir()]
 
 
 def names_of(paths: list[Path]) -> set[str]:
