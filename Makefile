@@ -32,7 +32,7 @@ env-bench:
 lock: ## needs uv on the PATH
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --group build pyproject.toml -o deploy/run.txt --custom-compile-command "make lock"
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --group dev pyproject.toml -o deploy/dev.txt --custom-compile-command "make lock" -c deploy/run.txt
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --group bench pyproject.toml -o deploy/bench.txt --custom-compile-command "make lock" -c deploy/dev.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --group bench pyproject.toml -o deploy/bench.txt --custom-compile-command "make lock" -c deploy/dev.txt
 
 clean:
 	rm -rf .venv var dist .mypy_cache .ruff_cache tests/node/node_modules
