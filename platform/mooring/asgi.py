@@ -16,7 +16,7 @@ from django.urls import URLPattern, re_path
 
 from mooring.bodies import bounded
 from mooring.health.probes import health_app
-from servers.gateway.app import Gateway, gateway
+from servers.gateway.app import gateway
 from servers.gateway.lifespan import Lifespan
 from servers.gateway.refusals import not_found
 from servers.gateway.request import Receive, Scope, Send
@@ -28,24 +28,19 @@ def _route(pattern: str, app: Any) -> URLPattern:
     return route
 
 
-class CallsFirst:
-    """Hands calls to the gateway by their path's shape. The routers would do the same, at fifteen times the cost:
+def _calls_first(router: ProtocolTypeRouter) -> Any:
+    """Hand calls to the gateway by their path's shape. The routers would do the same, at a fifteenth of their cost:
     they copy the scope and try Django's patterns, which everything else can afford.
     """
 
-    def __init__(self, router: ProtocolTypeRouter) -> None:
-        self._router = router
-
-    def gateway_of(self, scope: Scope) -> Gateway | None:
-        """The gateway, which may run without a task (`servers.pipeline.eager`), when a call is meant."""
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope.get("path", "")
         is_call = (
             path[:3] == "/t/" and path[-4:] == "/mcp" and scope["type"] == "http" and path.count("/") == 4
         )
-        return gateway if is_call else None
+        await (gateway if is_call else router)(scope, receive, send)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await (self.gateway_of(scope) or self._router)(scope, receive, send)
+    return serve
 
 
 def _both(rest: Any) -> Any:
@@ -56,7 +51,7 @@ def _both(rest: Any) -> Any:
         _route(r"^(healthz?|readyz?|metrics)$", health_app),
         _route(r"", rest),
     ]
-    return CallsFirst(ProtocolTypeRouter({"lifespan": Lifespan(gateway), "http": URLRouter(routes)}))
+    return _calls_first(ProtocolTypeRouter({"lifespan": Lifespan(gateway), "http": URLRouter(routes)}))
 
 
 application = _both(bounded(control_plane))

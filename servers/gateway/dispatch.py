@@ -17,7 +17,6 @@ from servers.gateway.watch import Watch
 from servers.pipeline import lists, metrics, reading, tools
 from servers.pipeline.call import Call
 from servers.pipeline.directory import Directory, Endpoint
-from servers.pipeline.eager import in_task
 from servers.pipeline.material import LIVE
 from servers.pipeline.principals import Principal
 from servers.pipeline.snapshot import Snapshot
@@ -216,7 +215,6 @@ async def _call_tool(call: Call, snapshot: Snapshot, endpoint: Endpoint, receive
 
 async def _unless_disconnected(work: Awaitable[T], receive: Receive) -> T:
     """Run until done, or cancel when the client goes: on this revision that is the cancellation signal."""
-    await in_task()
     with Watch(receive):
         return await work
 

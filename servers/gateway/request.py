@@ -8,7 +8,6 @@ from typing import Any
 
 from mooring.errors import ClientError, TooLarge, Unavailable
 from servers.gateway.direct import Direct
-from servers.pipeline.eager import in_task
 from servers.runtimes.alarms import TimeLimit
 
 Scope = MutableMapping[str, Any]
@@ -91,7 +90,6 @@ class Bodies:
                 raise _too_large(limit)
             self._take(len(body))
             return body
-        await in_task()
         try:
             with TimeLimit(asyncio.get_running_loop().time() + BODY_SECONDS):
                 return await self._whole(receive, limit)

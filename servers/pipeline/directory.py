@@ -27,7 +27,6 @@ from servers.pipeline import loading
 from servers.pipeline.database_thread import DatabaseThread
 from servers.pipeline.loading import Change, ServerFacts
 from servers.pipeline.parts import Runtimes
-from servers.pipeline.eager import in_task
 from servers.pipeline.principals import Principal
 from servers.pipeline.snapshot import Snapshot, build
 from tenants.keys import digest_of, is_well_formed
@@ -105,7 +104,6 @@ class Cache(Generic[K, V]):
         until, missing = self._missing.get(key, (0.0, None))
         if until > time.monotonic():
             return missing
-        await in_task()
         flight = self._flights.get(key) or self._begin(key, load)
         try:
             async with asyncio.timeout(LOAD_SECONDS):

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from servers import schemas
-from servers.pipeline.eager import in_task
 from servers.pipeline.parts import Tool
 from servers.pipeline.snapshot import Snapshot
 from servers.protocol import modern
@@ -68,7 +67,6 @@ async def run(
     if tool.binding.is_immediate:
         outcome = await tool.binding.call(call)
     else:
-        await in_task()
         try:
             with TimeLimit(deadline + 1.0):
                 outcome = await tool.binding.call(call)

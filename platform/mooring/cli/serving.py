@@ -8,10 +8,9 @@ import gc
 import signal
 import socket
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Any, cast
+from typing import cast
 
 from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -20,11 +19,6 @@ from mooring.cli.slow_timers import slow_timers
 from mooring.errors import Unavailable
 from mooring.health import draining
 from servers.gateway.direct import EXTENSION
-from servers.gateway.request import Scope
-from servers.pipeline.eager import eagerly
-
-if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application
 
 # Twice what browsers and proxies send at most. uvicorn with httptools has no limit of its own.
 HEAD_BYTES = 64 * 1024
@@ -104,18 +98,12 @@ def _written(fields: list[tuple[bytes, bytes]]) -> bytes:
     return _fields.text
 
 
-def _no_gateway(scope: Scope) -> None:
-    """Of an application that has none."""
-
-
 class GuardedProtocol(HttpToolsProtocol):
     """Refuses heads that are too large or take too long to arrive, and lets go of bodies nobody waits for and of
     clients who do not read. None of it costs a call that is well anything but a flag or two.
     """
 
     read_seconds = READ_SECONDS
-    _is_receiving = False
-    _begun: tuple[RequestResponseCycle, ASGI3Application] | None = None
     _is_in_head = True
     _is_in_body = False
     _head_bytes = 0
@@ -127,7 +115,6 @@ class GuardedProtocol(HttpToolsProtocol):
     _read_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-        self._gateway_of = getattr(self.app, "gateway_of", _no_gateway)
         self.loop = cast(asyncio.AbstractEventLoop, slow_timers(self.loop))
         super().connection_made(transport)
         self._wait_for_head()
@@ -143,12 +130,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._frame_bytes += len(data)
         # The end of a body is no part of the head behind it.
         was_in_body = self._is_in_body
-        self._is_receiving = True
         super().data_received(data)
-        while self._begun is not None:
-            (cycle, app), self._begun = self._begun, None
-            self._begin(cycle, app)
-        self._is_receiving = False
         if self.transport.is_closing():
             return
         if self._is_in_head:
@@ -159,27 +141,6 @@ class GuardedProtocol(HttpToolsProtocol):
         elif self.timeout_keep_alive_task is None and self.cycle is not None and self.cycle.response_complete:
             # What came was no request, such as the end of a line, and uvicorn has put its timer away for it.
             self._arm_keep_alive()
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """Calls begin once what has arrived is parsed, so that most have their body by then."""
-        gateway = self._gateway_of(cycle.scope)
-        if gateway is None:
-            super()._start_asgi_task(cycle, app)
-        elif self._is_receiving:
-            self._begun = cycle, gateway
-        else:
-            super()._start_asgi_task(cycle, gateway)
-
-    def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        if cycle.more_body:
-            super()._start_asgi_task(cycle, app)
-        else:
-            eagerly(cycle.run_asgi(app), self._create_task)
-
-    def _create_task(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self.loop.create_task(work)
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
 
     def _look_at_head(self, size: int) -> None:
         self._head_bytes += size
