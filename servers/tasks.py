@@ -16,6 +16,7 @@ from django.utils import timezone
 from mooring.audit.record import SYSTEM_ACTOR
 from mooring.egress.fetch import fetch
 from mooring.errors import ClientError, MooringError
+from mooring.ids import least_uuid7
 from mooring.jobs import Progress, register
 from mooring.jobs.models import Job
 from mooring.scope import system_scope, tenant_scope
@@ -175,7 +176,9 @@ def forget_calls(at_once: int = CALLS_AT_ONCE, batches: int = BATCHES_A_RUN) -> 
     forgotten = 0
     with system_scope():
         for _ in range(batches):
-            oldest = CallRecord.objects.filter(time__lt=cutoff).order_by("time").values("id")[:at_once]
+            oldest = (
+                CallRecord.objects.filter(id__lt=least_uuid7(cutoff)).order_by("id").values("id")[:at_once]
+            )
             count, _ = CallRecord.objects.filter(id__in=oldest).delete()
             forgotten += count
             if count < at_once:

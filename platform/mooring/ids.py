@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from datetime import datetime
 
 
 def uuid7() -> uuid.UUID:
@@ -16,3 +17,8 @@ def uuid7() -> uuid.UUID:
     fraction = rest * 4096 // 1_000_000
     random = int.from_bytes(os.urandom(8)) >> 2
     return uuid.UUID(int=milliseconds << 80 | 7 << 76 | fraction << 64 | 2 << 62 | random)
+
+
+def least_uuid7(moment: datetime) -> uuid.UUID:
+    """No identifier made at `moment` or later is less than this one."""
+    return uuid.UUID(int=int(moment.timestamp() * 1_000) << 80 | 7 << 76 | 2 << 62)

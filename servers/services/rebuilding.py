@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
+from mooring.ids import least_uuid7
 from mooring.jobs.models import Job
 from servers.models import CallRecord, Server, Version
 from servers.services.artifacts import build_of, named_code
@@ -58,7 +59,7 @@ def missed_code(since: datetime) -> list[Missed]:
 
     The data plane writes no jobs; its record of calls says what is needed.
     """
-    missed = CallRecord.objects.filter(time__gte=since, code=MISSING).order_by()
+    missed = CallRecord.objects.filter(id__gte=least_uuid7(since), code=MISSING).order_by()
     found = []
     for row in missed.values("tenant_id", "server_id", "version").annotate(at=Max("time"))[:MOST_MISSING]:
         version = Version.objects.filter(server_id=row["server_id"], number=row["version"]).first()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.utils import timezone
 
-from mooring.ids import uuid7
+from mooring.ids import least_uuid7, uuid7
 from mooring.scope import tenant_scope
 from servers import tasks
 from servers.models import CallRecord, SessionState
@@ -25,6 +27,7 @@ LONG_AGO = datetime(2001, 1, 1, tzinfo=UTC)
 def called(tenant: Tenant, when: datetime) -> None:
     with tenant_scope(tenant.id):
         CallRecord.objects.create(
+            id=uuid.UUID(int=least_uuid7(when).int | secrets.randbits(62)),
             tenant=tenant,
             server_id=uuid7(),
             server_slug="echo",

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from types import FrameType
 from typing import cast
+from weakref import ref
 
 from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -47,23 +48,29 @@ class BodyOfAnUpgrade(ValueError):
 
 
 class _Direct:
-    """`servers.gateway.direct.Direct` over a request of uvicorn's: what its `receive` and `send` do, at once."""
+    """`servers.gateway.direct.Direct` over a request of uvicorn's: what its `receive` and `send` do, at once.
 
-    __slots__ = ("_cycle",)
+    It lies in the request's scope, so it must not hold the request: that would be a circle, and circles are left to
+    the collector, which makes every call dearer by far more than the look through this reference.
+    """
+
+    __slots__ = ("_cycle_of",)
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
+        self._cycle_of = ref(cycle)
 
     def body(self) -> bytes | None:
-        cycle = self._cycle
-        if cycle.more_body or cycle.disconnected or cycle.response_complete:
+        cycle = self._cycle_of()
+        if cycle is None or cycle.more_body or cycle.disconnected or cycle.response_complete:
             return None
         cycle.message_event.clear()
         body, cycle.body = bytes(cycle.body), bytearray()
         return body
 
     def answer(self, status: int, head: bytes, body: bytes) -> bool:
-        cycle = self._cycle
+        cycle = self._cycle_of()
+        if cycle is None:
+            return False
         fields = cycle.default_headers
         if (
             cycle.disconnected
@@ -163,9 +170,14 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # What follows a body (trailers) would else pass for headers of the request.
-        if self._is_in_head:
-            super().on_header(name, value)
+        # What follows a body (trailers) would else pass for headers of the request. The rest is uvicorn's, written
+        # out, since it is done ten times a call.
+        if not self._is_in_head:
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_body(self, body: bytes) -> None:
         self._frame_bytes = 0
