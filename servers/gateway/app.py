@@ -6,32 +6,24 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 
 import msgspec
-import structlog
 from django.conf import settings
 
 from mooring.errors import MooringError, NotFound, Unauthenticated, Unavailable
-from servers.gateway import dispatch, refusals
+from servers.gateway import batches, dispatch, refusals
 from servers.gateway.answering import JSON, TEXT, Header, send_answer, sent_directly
 from servers.gateway.direct import Direct, direct_of
-from servers.gateway.request import Bodies, Disconnected, Receive, Scope, Send, wanted_headers
-from servers.pipeline import metrics, turned_away
+from servers.gateway.plane import Plane
+from servers.gateway.request import Disconnected, Receive, Scope, Send, wanted_headers
+from servers.pipeline import metrics
 from servers.pipeline.admit import admit
 from servers.pipeline.authenticate import admit_principal, authenticate
 from servers.pipeline.call import Call
-from servers.pipeline.directory import Directory, Endpoint
-from servers.pipeline.journal import Journal
+from servers.pipeline.directory import Endpoint
 from servers.pipeline.principals import Principal
-from servers.pipeline.record import record
 from servers.protocol import envelope as envelopes
-from servers.protocol.errors import ProtocolError
-from servers.protocol.tokens import Sealer
-from tenants.quotas import Quotas
-
-log = structlog.get_logger(__name__)
 
 _PATH = re.compile(
     r"/t/([a-z0-9][a-z0-9-]{0,62})/([a-z0-9][a-z0-9-]{0,62})(?:@([A-Za-z0-9][A-Za-z0-9.+-]{0,62}))?/mcp"
@@ -39,17 +31,6 @@ _PATH = re.compile(
 _METADATA = "/.well-known/oauth-protected-resource"
 # Paths whose parts are remembered; taking one apart costs as much as reading a message. None that is served is longer.
 _PATHS, _LONGEST_PATH = 10_000, 320
-
-
-@dataclass(slots=True)
-class Plane:
-    """What a running gateway works with; made when the process starts."""
-
-    directory: Directory
-    journal: Journal
-    quotas: Quotas
-    sealer: Sealer
-    bodies: Bodies = field(default_factory=Bodies)
 
 
 class Gateway:
@@ -88,7 +69,7 @@ class Gateway:
 class _Exchange:
     """One HTTP request from its head to its answer."""
 
-    __slots__ = ("body", "call", "direct", "plane", "receive", "send", "slot", "verb")
+    __slots__ = ("body", "call", "direct", "is_batch", "plane", "receive", "send", "slot", "verb")
 
     def __init__(
         self, plane: Plane, call: Call, verb: str, receive: Receive, send: Send, direct: Direct | None
@@ -101,6 +82,7 @@ class _Exchange:
         self.direct = direct
         self.body = b""
         self.slot = ""
+        self.is_batch = False  # whose messages are admitted and noted each for itself
 
     async def run(self) -> None:
         """The one place where errors of a call become answers."""
@@ -108,28 +90,21 @@ class _Exchange:
         try:
             status, body, headers = await self._answer()
             kind = JSON
-        except ProtocolError as error:
-            call.status, call.code = "refused", error.reason
-            status, body, headers, kind = refusals.of_protocol(error, **self._terms())
-        except MooringError as error:
-            call.status, call.code = "refused", error.reason
-            status, body, headers, kind = refusals.of_domain(
-                error, **self._terms(), challenge=_metadata_url(call)
-            )
         except (Disconnected, asyncio.CancelledError):
             call.status, call.code = "refused", "cancelled"
-            self._note()
+            self.plane.note(call, is_admitted=bool(self.slot))
             raise
-        except Exception:  # the border: whatever else is raised is a bug, and is answered without its text
-            log.exception("gateway.failed", request_id=call.request_id)
-            call.status, call.code = "refused", "internal"
-            status, body, headers, kind = refusals.of_bug(**self._terms())
+        except Exception as error:  # noqa: BLE001  # the border
+            status, body, headers, kind = refusals.of(
+                error, call, self._terms(), challenge=_metadata_url(call)
+            )
         finally:
             if self.slot:
                 self.plane.quotas.release(self.slot)
             self.plane.bodies.release(len(self.body))
         call.answer_bytes = len(body)
-        self._note()
+        if not self.is_batch:
+            self.plane.note(call, is_admitted=bool(self.slot))
         headers = [*headers, (b"x-request-id", call.request_id.encode())]
         if not sent_directly(self.direct, status, body, headers, kind=kind):
             await send_answer(self.send, status, body, headers, kind=kind, accepted=call.headers)
@@ -147,20 +122,6 @@ class _Exchange:
             "request_id": call.request_id,
         }
 
-    def _note(self) -> None:
-        call = self.call
-        if not self.slot:
-            # What was not admitted is only counted: strangers must not fill the log at the speed of a socket.
-            metrics.refusals.labels(call.code).inc()
-            metrics.settle_sometimes()
-            turned_away.register.note(call)
-            return
-        began = time.perf_counter()
-        record(call, self.plane.journal)
-        ended = time.perf_counter()
-        metrics.note_recording(ended - began)
-        metrics.count(call.method, call.status, ended - call.started)
-
     async def _answer(self) -> tuple[int, bytes, list[Header]]:
         endpoint, principal = await self._enter()
         if self.verb == "DELETE":
@@ -172,7 +133,10 @@ class _Exchange:
         limit = endpoint.facts.limits.request_bytes
         self.body = await self.plane.bodies.read(self.receive, self.call.headers, limit, direct=self.direct)
         self.call.request_bytes = len(self.body)
-        envelope = self.call.envelope = envelopes.read(self.body)
+        try:
+            envelope = self.call.envelope = envelopes.read(self.body)
+        except envelopes.BatchReceived:
+            return await self._answer_batch(endpoint, principal)
         self.call.method = str(envelope.method)
         began = time.perf_counter()
         self.slot = await admit(self.call, endpoint, principal, self.plane.quotas, self.plane.journal)
@@ -180,6 +144,11 @@ class _Exchange:
         return await dispatch.answer(
             self.call, envelope, endpoint, principal, self.plane.directory, self.plane.sealer, self.receive
         )
+
+    async def _answer_batch(self, endpoint: Endpoint, principal: Principal) -> dispatch.Answer:
+        batch = await batches.received(self.plane, self.call, self.body, endpoint, principal, self.receive)
+        self.is_batch = True
+        return await batch.answer()
 
     async def _enter(self) -> tuple[Endpoint, Principal]:
         call, directory = self.call, self.plane.directory

@@ -11,7 +11,8 @@ from django.conf import settings
 
 from mooring.egress.session import session
 from mooring.errors import Unavailable
-from servers.gateway.app import Gateway, Plane
+from servers.gateway.app import Gateway
+from servers.gateway.plane import Plane
 from servers.gateway.request import Receive, Scope, Send
 from servers.gateway.wakeups import Wakeups
 from servers.pipeline.caching import SharedAnswers

@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import msgspec
+import structlog
 
 from mooring.errors import ClientError, MooringError, RateLimited, ServerError, Unauthenticated
 from servers.gateway.answering import JSON, TEXT, Header, send_answer
 from servers.gateway.request import Receive, Scope, Send
+from servers.pipeline.call import Call
 from servers.protocol.errors import INTERNAL, ProtocolError
 from servers.protocol.revisions import FEATURES, MODERN, is_modern_header
+
+log = structlog.get_logger(__name__)
 
 
 class Terms(TypedDict):
@@ -49,6 +53,23 @@ class Misdirected(ClientError):
 class BadOrigin(ClientError):
     code = "bad_origin"
     status = 403
+
+
+def of(error: Exception, call: Call, terms: Terms, *, challenge: str = "") -> Refusal:
+    """What a call that failed is answered with; the call is marked as refused.
+
+    This is the border: an error that is none of ours is a bug, which is logged and answered without its text.
+    """
+    call.status = "refused"
+    if isinstance(error, ProtocolError):
+        call.code = error.reason
+        return of_protocol(error, **terms)
+    if isinstance(error, MooringError):
+        call.code = error.reason
+        return of_domain(error, **terms, challenge=challenge)
+    log.error("gateway.failed", request_id=call.request_id, exc_info=error)
+    call.code = "internal"
+    return of_bug(**terms)
 
 
 def of_protocol(

@@ -50,6 +50,23 @@ class Call(msgspec.Struct, eq=False):
     started: float = msgspec.field(default_factory=time.perf_counter)
     request_id: str = msgspec.field(default_factory=_new_id)
 
+    def of_batch(self, envelope: Envelope) -> Call:
+        """The call of one message of the batch that this one brought."""
+        return Call(
+            self.tenant_slug,
+            self.server_slug,
+            self.selector,
+            self.headers,
+            self.address,
+            self.duplicated,
+            self.endpoint,
+            self.principal,
+            envelope,
+            revision=self.revision,
+            method=str(envelope.method),
+            request_bytes=len(msgspec.json.encode(envelope)),
+        )
+
     @property
     def params(self) -> dict[str, Any]:
         params = self.envelope.params if self.envelope is not None else None

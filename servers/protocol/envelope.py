@@ -26,7 +26,15 @@ class Envelope(msgspec.Struct, gc=False):
         return self.id is not UNSET
 
 
+class BatchReceived(ProtocolError):
+    """An array where one message was looked for. Only 2025-03-26 has those; to others this is the answer."""
+
+    def __init__(self) -> None:
+        super().__init__(INVALID_REQUEST, "Batches are not accepted here; send one message a request.")
+
+
 _envelope = msgspec.json.Decoder(Envelope)
+_array = msgspec.json.Decoder(list[msgspec.Raw])
 _anything = msgspec.json.Decoder()
 
 
@@ -52,13 +60,30 @@ def read(body: bytes) -> Envelope:
     return envelope
 
 
+def read_batch(body: bytes, most: int) -> list[Envelope]:
+    """The messages of an array (2025-03-26, basic/index#batches).
+
+    Raises `ProtocolError` -32600 for an empty one, for more than `most`, and when one of them is no request or
+    notification, or is `initialize`: then none of them is answered, so that nothing was done by halves.
+    """
+    items = _array.decode(body)
+    if not 1 <= len(items) <= most:
+        raise ProtocolError(
+            INVALID_REQUEST, f"A batch holds 1 to {most} messages; this one has {len(items)}."
+        )
+    batch = [read(bytes(item)) for item in items]
+    if any(envelope.method == "initialize" for envelope in batch):
+        raise ProtocolError(INVALID_REQUEST, "initialize is sent by itself, not in a batch.")
+    return batch
+
+
 def _not_a_message(body: bytes) -> ProtocolError:
     try:
         value = _anything.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return ProtocolError(PARSE, "The body is not JSON that can be read.")
     if isinstance(value, list):
-        return ProtocolError(INVALID_REQUEST, "Batches are not accepted here; send one message a request.")
+        return BatchReceived()
     if isinstance(value, dict) and "method" not in value and ("result" in value or "error" in value):
         return ProtocolError(
             INVALID_REQUEST, "No answer of yours is awaited here; send a request or notification."

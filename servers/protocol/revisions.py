@@ -8,6 +8,7 @@ MODERN = "2026-07-28"
 NEWEST_HANDSHAKE = "2025-11-25"
 HANDSHAKE = ("2025-11-25", "2025-06-18", "2025-03-26")
 SUPPORTED = (MODERN, *HANDSHAKE)
+WITH_BATCHES = ("2025-03-26",)
 # What a handshake client speaks that never sends the version header (spec 2025-06-18, transports).
 ASSUMED = "2025-03-26"
 

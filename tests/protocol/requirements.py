@@ -88,6 +88,24 @@ _ALL = [
         SINCE_JUNE,
     ),
     Requirement(
+        "2025-03-26/messages/batch",
+        "basic/index#batches",
+        "A server takes arrays of requests and notifications.",
+        ("2025-03-26",),
+    ),
+    Requirement(
+        "2025-03-26/messages/batch-of-notifications",
+        "basic/transports#sending-messages-to-the-server",
+        "An array without a request is accepted with 202 and no body.",
+        ("2025-03-26",),
+    ),
+    Requirement(
+        "2025-03-26/messages/no-initialize-in-batch",
+        "basic/lifecycle#initialization",
+        "initialize is no part of a batch.",
+        ("2025-03-26",),
+    ),
+    Requirement(
         "2026-07-28/messages/no-responses",
         "basic/transports/streamable-http#sending-messages",
         "Clients send no responses; one that does is refused.",

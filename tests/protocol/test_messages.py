@@ -92,6 +92,30 @@ def test_an_array_of_messages_is_refused(desk: str, peer_of: Callable[..., Peer]
             assert reply.error["code"] == -32600
 
 
+@requirement("2025-03-26/messages/batch")
+def test_an_array_of_requests_is_answered_with_an_array(desk: str, peer_of: Callable[..., Peer]) -> None:
+    reply = peer_of(desk, "2025-03-26").post(json.dumps([PING, PING | {"id": "two"}]).encode())
+    assert reply.status == 200
+    assert reply.headers["content-type"] == "application/json"
+    assert [(answer["id"], bool(answer["result"]["tools"])) for answer in reply.json] == [
+        (1, True),
+        ("two", True),
+    ]
+
+
+@requirement("2025-03-26/messages/batch-of-notifications")
+def test_an_array_of_notifications_is_accepted(desk: str, peer_of: Callable[..., Peer]) -> None:
+    notice = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 9}}
+    reply = peer_of(desk, "2025-03-26").post(json.dumps([notice]).encode())
+    assert (reply.status, reply.body) == (202, b"")
+
+
+@requirement("2025-03-26/messages/no-initialize-in-batch")
+def test_initialize_in_an_array_is_refused(desk: str, peer_of: Callable[..., Peer]) -> None:
+    opening = {"jsonrpc": "2.0", "id": 2, "method": "initialize", "params": {}}
+    assert peer_of(desk, "2025-03-26").post(json.dumps([PING, opening]).encode()).status == 400
+
+
 @requirement("2026-07-28/messages/no-responses")
 def test_a_response_from_a_client_is_refused(modern: Peer) -> None:
     for answer in ({"result": {}}, {"error": {"code": 1, "message": "no"}}):
