@@ -79,6 +79,7 @@ async def running_plane(*, watches: bool = True) -> AsyncIterator[Plane]:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks, timeout=STOP_SECONDS)
+        directory.successions.close()
         await wakeups.close()
         await runtimes.close()
         await asyncio.to_thread(watcher.close)

@@ -55,6 +55,7 @@ def _joined(parts: Parts, added: Parts, member: Member, whole: Material) -> tupl
         resources=parts.resources | resources,
         templates=parts.templates + templates,
         prompts=parts.prompts | prompts,
+        code=parts.code + added.code,
     )
     return joined, refused
 

@@ -29,6 +29,7 @@ from servers.pipeline.loading import Change, ServerFacts
 from servers.pipeline.parts import Runtimes
 from servers.pipeline.principals import Principal
 from servers.pipeline.snapshot import Snapshot, build
+from servers.pipeline.succession import Successions
 from tenants.keys import digest_of, is_well_formed
 from tenants.quotas import Rate
 
@@ -181,6 +182,11 @@ class Cache(Generic[K, V]):
         if flight is not None:
             flight.drops.append(_anything)
 
+    def replace(self, old: V, new: V, *, key: K) -> None:
+        """Keep `new` where `old` is kept still."""
+        if self._kept.get(key) is old:
+            self._keep(key, new)
+
     def clear(self) -> None:
         self.drop(_anything, families=list(self._families))
 
@@ -222,6 +228,7 @@ class Directory:
             MAX_PRINCIPALS, missing=1_000, family=lambda key, _: key[1]
         )
         self.sessions: Cache[str, loading.SessionFacts] = Cache(MAX_SESSIONS)
+        self.successions = Successions()
         self._digests: dict[bytes, str] = {}
         self._salt = os.urandom(16)
         self._catching_up = asyncio.Lock()
@@ -271,7 +278,10 @@ class Directory:
                 material = loading.material(endpoint.facts, wanted)
                 return None if material is None else build(material, self._runtimes)
 
-            return await self.in_thread(work)
+            made = await self.in_thread(work)
+            if made is None:
+                return None
+            return self.successions.served(wanted, made, partial(endpoint.snapshots.replace, key=wanted))
 
         return await endpoint.snapshots.get(selector, load)
 
@@ -387,8 +397,17 @@ class Directory:
             return endpoint is None or key[0] in tenants or str(endpoint.facts.id) in servers
 
         if slugs:
+            for slug in slugs:
+                for key, endpoint in self.endpoints.relatives(slug):
+                    if is_touched(key, endpoint):
+                        self._note_replaced(endpoint, _anything)
             self.endpoints.drop(is_touched, families=slugs)
             self._drop_compositions(slugs, servers)
+
+    def _note_replaced(self, endpoint: Endpoint, is_touched: Callable[[str, Snapshot | None], bool]) -> None:
+        for selector, snapshot in endpoint.snapshots.relatives(None):
+            if is_touched(selector, snapshot):
+                self.successions.note(selector, snapshot)
 
     def _drop_compositions(self, tenants: Collection[str], servers: Collection[str]) -> None:
         """Servers that are made of one that changed, or of one that may just have been made."""
@@ -398,6 +417,7 @@ class Directory:
 
         for tenant in tenants:
             for _, endpoint in self.endpoints.relatives(tenant):
+                self._note_replaced(endpoint, is_touched)
                 endpoint.snapshots.drop(is_touched)
 
     def _drop_people(self, changes: Collection[Change]) -> None:

@@ -79,6 +79,7 @@ class _Choice:
     version: str
     channel: str
     values: Mapping[str, str] = field(default_factory=dict)
+    ordinal: int = 0
 
 
 def in_system_scope(work: Callable[[], T]) -> T:
@@ -227,6 +228,7 @@ def _material(server: Server, choice: _Choice) -> Material:
         manifest=manifest,
         variables=defaults | dict(choice.values),
         secrets=secrets,
+        ordinal=choice.ordinal,
         switches=switches,
         definitions=definitions,
     )
@@ -258,11 +260,12 @@ def _chosen(server: Server, selector: str) -> _Choice | None:
         return _Choice(services.draft_manifest(server), "draft", DRAFT, live_values)
     if selector[:1].isdigit():
         version = Version.objects.filter(server=server, number=selector, retired_at__isnull=True).first()
-        return version and _Choice(version.manifest, version.number, selector, live_values)
+        return version and _Choice(version.manifest, version.number, selector, live_values, version.ordinal)
     channel = channels.select_related("version").filter(name=selector or LIVE).first()
     if channel is None:
         return None
-    return _Choice(channel.version.manifest, channel.version.number, channel.name, channel.variables)
+    version = channel.version
+    return _Choice(version.manifest, version.number, channel.name, channel.variables, version.ordinal)
 
 
 def principal_of_key(digest: str) -> Principal | None:

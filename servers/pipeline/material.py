@@ -32,7 +32,8 @@ class Member:
 class Material:
     """What a snapshot is built from.
 
-    `definitions` are the digests of what upstreams were last seen to list, by source, section and name there.
+    `ordinal` counts a server's versions; a draft's is 0. `definitions` are the digests of what upstreams were last
+    seen to list, by source, section and name there.
     """
 
     tenant: uuid.UUID
@@ -43,6 +44,7 @@ class Material:
     manifest: Json
     variables: Mapping[str, str]
     secrets: Mapping[str, str]
+    ordinal: int = 0
     switches: tuple[Switch, ...] = ()
     members: tuple[Member, ...] = ()
     definitions: Mapping[tuple[str, str, str], str] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from servers.pipeline.remotes import Remotes, Source
 from servers.protocol.headers import MirroredParameter, mirrored_parameters
 from servers.runtimes import static
 from servers.runtimes.base import ToolBinding
+from servers.runtimes.code.instance import Instance
 from servers.runtimes.code.registry import CodeClients
 from servers.runtimes.failing import FailingTool
 from servers.runtimes.http import tool as http
@@ -87,12 +88,16 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a version serves, by what each part is called; all in the order of their lists."""
+    """What a version serves, by what each part is called; all in the order of their lists.
+
+    `code` is started ahead, since it is live.
+    """
 
     tools: dict[str, Tool]
     resources: dict[str, Content]
     templates: tuple[tuple[static.UriTemplate, Content], ...]
     prompts: dict[str, Content]
+    code: tuple[Instance, ...] = ()
 
 
 def parts_of(material: Material, runtimes: Runtimes) -> Parts:
@@ -111,6 +116,7 @@ def parts_of(material: Material, runtimes: Runtimes) -> Parts:
             part["name"]: Content(part, remotes.prompt(part) if "remote" in part else None)
             for part in _enabled(manifest, "prompts")
         },
+        code=tuple(remotes.code),  # known once the parts are made
     )
 
 

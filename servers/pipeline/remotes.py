@@ -12,6 +12,7 @@ from servers.protocol.errors import ProtocolError
 from servers.protocol.headers import mirrored_parameters
 from servers.runtimes.base import ToolBinding
 from servers.runtimes.code.configured import spec_of
+from servers.runtimes.code.instance import Instance
 from servers.runtimes.code.registry import CodeClients
 from servers.runtimes.failing import FailingTool
 from servers.runtimes.http.masking import Mask
@@ -101,7 +102,10 @@ class _Remote:
 
 
 class Remotes:
-    """The upstreams of one version, each compiled once however many parts come from it."""
+    """The upstreams of one version, each compiled once however many parts come from it.
+
+    `code` is what was started ahead of calls.
+    """
 
     def __init__(self, material: Material, clients: RemoteClients, code: CodeClients | None) -> None:
         self._material = material
@@ -109,6 +113,7 @@ class Remotes:
         self._code = code
         self._mask = Mask(material.secrets.values())
         self._reached: dict[str, Caller | NotReady] = {}
+        self.code: list[Instance] = []
 
     def tool(self, tool: Json) -> ToolBinding:
         """Raises ValueError for an upstream that can never be asked."""
@@ -197,8 +202,9 @@ class Remotes:
             seconds=max(_seconds_of_parts(material.manifest, name), default=0.0),
         )
         client = self._code.get(spec)
-        if material.channel == LIVE:
+        if material.channel == LIVE and isinstance(client, Instance):
             self._code.wake(client)
+            self.code.append(client)
         return client
 
 

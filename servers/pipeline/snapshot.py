@@ -11,9 +11,11 @@ import msgspec
 
 from servers.pipeline import composing, definitions
 from servers.pipeline.material import Material
+from servers.pipeline.overriding import Switch
 from servers.pipeline.parts import Content, Runtimes, Tool
 from servers.protocol.content import fit_definition
 from servers.runtimes import static
+from servers.runtimes.code.instance import Instance
 
 Json = dict[str, Any]
 PAGE = 100
@@ -24,7 +26,8 @@ KINDS = ("tools", "resources", "resourceTemplates", "prompts")
 class Snapshot:
     """`missing` tells which members of a composition, or parts of them, are not served and why.
 
-    `members` are the servers it is made of; with `may_gain`, one of them does not exist yet.
+    `members` are the servers it is made of; with `may_gain`, one of them does not exist yet. `switches` are those of
+    all of them; `code` is what has to run for its calls to be answered, where that is started ahead.
     """
 
     server: uuid.UUID
@@ -40,6 +43,9 @@ class Snapshot:
     missing: tuple[str, ...] = ()
     members: frozenset[str] = frozenset()
     may_gain: bool = False
+    ordinal: int = 0
+    switches: tuple[Switch, ...] = ()
+    code: tuple[Instance, ...] = ()
     # Encoded pages by (kind, revision, offset): at most lists x revisions x pages, made on first use.
     _pages: dict[tuple[str, str, int], bytes] = field(default_factory=dict)
 
@@ -87,4 +93,9 @@ def build(material: Material, runtimes: Runtimes) -> Snapshot:
         missing=missing,
         members=frozenset(str(member.server) for member in material.members if member.server),
         may_gain=any(member.server is None for member in material.members),
+        ordinal=material.ordinal,
+        switches=sum(
+            (member.material.switches for member in material.members if member.material), material.switches
+        ),
+        code=parts.code,
     )

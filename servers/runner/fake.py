@@ -123,7 +123,7 @@ class FakeEngine(HostedEngine):
 
     `offer` is what the next builds will find, or why they are refused; their artifacts are named by the digest of the
     upload and of the offer, and kept in `artifacts`. `builds` are those that were asked for. While `build_gate` is
-    not set, builds stand still before their last stage.
+    not set, builds stand still before their last stage; while `start_gate` is not, starts do.
     """
 
     def __init__(
@@ -146,6 +146,8 @@ class FakeEngine(HostedEngine):
         self.artifacts: dict[str, BuildResult] = {}
         self.build_gate = asyncio.Event()
         self.build_gate.set()
+        self.start_gate = asyncio.Event()
+        self.start_gate.set()
 
     async def probe(self) -> Capabilities:
         return self.capabilities
@@ -197,6 +199,7 @@ class _Waiting:
     async def open(self) -> Connection:
         engine, spec = self._engine, self._spec
         engine.starts += 1
+        await engine.start_gate.wait()
         await asyncio.sleep(0)
         if engine.failures.get(spec.server, 0) > 0:
             engine.failures[spec.server] -= 1

@@ -66,6 +66,11 @@ class Instance(Visitor):
         """A start that takes longer than a call may goes on, and the next call finds it done."""
         return Verdict.UNKNOWN if self._line is None else Verdict.FAILED
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether it was started, as far as is known here, and the last that was heard of it was no refusal."""
+        return self._line is not None and not self._told
+
     async def wake(self) -> None:
         """Have it running. Raises CallFailed."""
         if self._line is None:

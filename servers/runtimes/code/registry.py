@@ -61,10 +61,9 @@ class CodeClients:
                 client = self._known[name] = self._made(name, spec)
             return client
 
-    def wake(self, client: Caller) -> None:
+    def wake(self, client: Instance) -> None:
         """Have it started in the background, so that its first call need not wait."""
-        if isinstance(client, Instance):
-            self._loop.call_soon_threadsafe(self._begin_waking, client)
+        self._loop.call_soon_threadsafe(self._begin_waking, client)
 
     async def close_idle(self) -> None:
         """End what nothing refers to any more. To be called every minute or so."""

@@ -13,6 +13,7 @@ import pytest
 from mooring.scope import tenant_scope
 from servers import services
 from servers.models import Server
+from servers.pipeline import succession
 from servers.runner.engine import Capabilities
 from servers.runner.fake import FakeEngine
 from servers.runner.instance import RULES
@@ -331,6 +332,152 @@ def test_a_new_version_under_fifty_clients_loses_no_call_and_the_old_process_is_
     end_unused(gateway)
     ready = [each.digest for each in instances(gateway, runner) if each.state == "ready"]
     assert ready == [second.artifact]
+
+
+@pytest.fixture
+def shut(gateway: GatewayDriver, runner: FakeRunner) -> Callable[[], None]:
+    """From then on nothing comes up until `runner.engine.start_gate` is set."""
+
+    def shut() -> None:
+        runner.do(lambda engine: engine.start_gate.clear())
+        wait(gateway, lambda: not runner.engine.start_gate.is_set())
+
+    return shut
+
+
+def second_version(live: Coded, runner: FakeRunner) -> None:
+    """It has a tool that the first has not."""
+    runner.engine.offer = offering(tool("echo"), tool("news"))
+    live.build(b"# the second\n")
+    live.publish()
+
+
+def names_listed(gateway: GatewayDriver, at: str, key: str) -> set[str]:
+    return {each["name"] for each in gateway.modern(at, "tools/list", key=key).result["tools"]}
+
+
+def test_nobody_waits_for_the_start_of_a_new_version_and_no_call_fails(
+    live: Coded, runner: FakeRunner, gateway: GatewayDriver, key: str, shut: Callable[[], None]
+) -> None:
+    """Clients call without a pause; not one of them would be answered if it had to wait for the second process."""
+    text_of(gateway.call(live.at, "echo", key=key))
+    shut()
+    second_version(live, runner)
+    has_ended = asyncio.Event()
+    replies: list[Reply] = []
+
+    async def client(number: int) -> None:
+        while not has_ended.is_set():
+            replies.append(await called(gateway, live.at, "echo", {"n": number}, key))
+            await asyncio.sleep(0.02)
+
+    async def ten() -> None:
+        await asyncio.gather(*(client(number) for number in range(10)))
+
+    calling = asyncio.run_coroutine_threadsafe(ten(), gateway._loop)
+    wait(gateway, lambda: runner.engine.starts == 2 and len(replies) > 100)
+    assert names_listed(gateway, live.at, key) == {"echo", "sleep"}
+    runner.do(lambda engine: engine.start_gate.set())
+    wait(gateway, lambda: "news" in names_listed_now(gateway, live))
+    before = len(replies)
+    wait(gateway, lambda: len(replies) > before + 20)
+    gateway._loop.call_soon_threadsafe(has_ended.set)
+    calling.result(30)
+    assert {reply.status for reply in replies} == {200}
+    assert [reply.result for reply in replies if reply.result.get("isError")] == []
+    assert runner.engine.starts == 2
+    assert text_of(gateway.call(live.at, "news", key=key)) == "{}"
+
+
+def names_listed_now(gateway: GatewayDriver, live: Coded) -> set[str]:
+    """What is kept in the gateway's memory, for use on its own loop."""
+    endpoint = gateway.app.plane.directory.endpoints.peek(tuple(live.at.split("/")))
+    kept = endpoint and endpoint.snapshots.peek("live")
+    return set(kept.tools) if kept else set()
+
+
+def test_a_switch_takes_effect_at_once_although_a_new_version_is_still_starting(
+    live: Coded, runner: FakeRunner, gateway: GatewayDriver, key: str, shut: Callable[[], None]
+) -> None:
+    text_of(gateway.call(live.at, "echo", key=key))
+    shut()
+    second_version(live, runner)
+    assert text_of(gateway.call(live.at, "echo", key=key)) == "{}"
+    with tenant_scope(live.world.acme.id):
+        services.set_override(live.server, actor=live.world.actor, kind="disable", tool="echo")
+    gateway.settle()
+    assert "switched off" in gateway.call(live.at, "echo", key=key)["content"][0]["text"]
+    runner.do(lambda engine: engine.start_gate.set())
+
+
+def test_a_new_version_that_does_not_come_up_says_so_and_going_back_costs_no_start(
+    live: Coded, runner: FakeRunner, gateway: GatewayDriver, key: str, shut: Callable[[], None]
+) -> None:
+    text_of(gateway.call(live.at, "echo", key=key))
+    shut()
+    second_version(live, runner)
+    assert text_of(gateway.call(live.at, "echo", key=key)) == "{}"
+    runner.do(lambda engine: engine.failures.update({live.id: 100}))
+    runner.do(lambda engine: engine.start_gate.set())
+    wait(gateway, lambda: "news" in names_listed_now(gateway, live))
+    told = gateway.call(live.at, "echo", key=key)
+    assert told["isError"]
+    assert told["content"][0]["text"] == "The server's code ended before it answered. Its log says why."
+    with tenant_scope(live.world.acme.id):
+        first = live.server.versions.get(number="1.0.0")
+        services.rollback(live.server, first, actor=live.world.actor)
+    gateway.settle()
+    starts = runner.engine.starts
+    assert text_of(gateway.call(live.at, "echo", {"a": 1}, key=key)) == '{"a":1}'
+    assert runner.engine.starts == starts
+
+
+def test_a_start_that_takes_too_long_is_waited_for_by_those_who_call_then(
+    live: Coded,
+    runner: FakeRunner,
+    gateway: GatewayDriver,
+    key: str,
+    shut: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(succession, "SECONDS", 0.2)
+    text_of(gateway.call(live.at, "echo", key=key))
+    shut()
+    second_version(live, runner)
+    assert text_of(gateway.call(live.at, "echo", key=key)) == "{}"
+    wait(gateway, lambda: "news" in names_listed_now(gateway, live))
+
+    async def called_then_started() -> Reply:
+        calling = asyncio.create_task(called(gateway, live.at, "news", {}, key))
+        await asyncio.sleep(0)  # it is under way
+        runner.do(lambda engine: engine.start_gate.set())
+        return await calling
+
+    assert text_of(gateway.run(called_then_started()).result) == "{}"
+
+
+def test_a_composition_goes_on_with_what_its_member_was_until_the_new_one_answers(
+    live: Coded, runner: FakeRunner, gateway: GatewayDriver, key: str, shut: Callable[[], None]
+) -> None:
+    world = live.world
+    with tenant_scope(world.acme.id):
+        whole = services.create_server(world.acme, slug="whole", title="Whole", actor=world.actor)
+        services.update_server(whole, actor=world.actor, members=[{"server": "coded", "prefix": "my_"}])
+        services.publish(whole, actor=world.actor)
+    gateway.settle()
+    at = f"{world.acme.slug}/whole"
+    assert text_of(gateway.call(at, "my_echo", key=key)) == "{}"
+    shut()
+    second_version(live, runner)
+    assert names_listed(gateway, at, key) == {"my_echo", "my_sleep"}
+    assert text_of(gateway.call(at, "my_echo", key=key)) == "{}"
+    runner.do(lambda engine: engine.start_gate.set())
+
+    async def is_new() -> None:
+        endpoint = gateway.app.plane.directory.endpoints.peek((world.acme.slug, "whole"))
+        await until(lambda: "my_news" in endpoint.snapshots.peek("live").tools)
+
+    gateway.run(is_new())
 
 
 def end_unused(gateway: GatewayDriver) -> None:
