@@ -146,7 +146,9 @@ class RunnerClient:
         except TimeoutError:
             raise TimedOut(f"The runner has not answered within {seconds:g} s.") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Unready(f"The runner cannot be reached: {error}", retry_after=1.0) from None
+            # Without the socket's path, which is nobody's business but the operator's.
+            why = getattr(error, "strerror", None) or type(error).__name__
+            raise Unready(f"The runner cannot be reached: {why}.", retry_after=1.0) from None
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

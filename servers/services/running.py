@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import transaction
@@ -31,6 +32,7 @@ SECONDS, STOP_SECONDS, KEEP_SECONDS = 2.0, 15.0, 60.0
 KEPT_SECONDS = 20.0
 MOST_INSTANCES, MOST_LINES = 50, 500
 _T = TypeVar("_T")
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +105,12 @@ def instances_of(server: Server) -> list[InstanceInfo]:
     return _asked(lambda runner: _instances(runner, server))
 
 
-def lines_of(server: Server) -> list[LogLine]:
-    """What the processes of a server's code have said, the newest `MOST_LINES` of it. Raises `Unavailable`."""
-    return _asked(lambda runner: runner.server_logs(str(server.tenant_id), str(server.id)))[-MOST_LINES:]
+def lines_of(server: Server, *, after: int = 0, most: int = MOST_LINES) -> list[LogLine]:
+    """What the processes of a server's code have said, oldest first: the newest `most` lines of it, or with `after`
+    those that follow the line of that number, the first `most` of them. Raises `Unavailable`.
+    """
+    lines = _asked(lambda runner: runner.server_logs(str(server.tenant_id), str(server.id), after))
+    return lines[:most] if after else lines[-most:]
 
 
 def keep_artifacts(digests: Iterable[str]) -> list[str]:
@@ -122,6 +127,31 @@ def stop_instance(server: Server, *, actor: Actor, instance: str) -> None:
         note(locked(server), "instance.stopped", actor=actor, after={"instance": instance})
     # After it is written down: the runner gives a program time to end, and what was begun there is not undone.
     _asked(lambda runner: runner.stop(instance), seconds=STOP_SECONDS)
+
+
+def process_row(info: InstanceInfo) -> Json:
+    """As the API shows it."""
+    names = "instance digest state reason session era in_flight starts crashes".split()
+    return {name: getattr(info, name) for name in names} | {"silent_for": round(info.silent_for, 1)}
+
+
+def log_page(lines: Sequence[LogLine], after: int) -> Json:
+    """As the API shows what came after a line: `next` is where to read on."""
+    return {
+        "data": [_line_row(line) for line in lines],
+        "next": lines[-1].number if lines else after,
+    }
+
+
+def _line_row(line: LogLine) -> Json:
+    at = datetime.fromtimestamp(line.at, UTC)
+    return {
+        "number": line.number,
+        "at": at,
+        "instance": line.instance,
+        "source": line.source,
+        "text": line.text,
+    }
 
 
 async def _instances(runner: RunnerClient, server: Server) -> list[InstanceInfo]:

@@ -16,6 +16,7 @@ from mooring.cli import (
     importing,
     keys,
     overrides,
+    processes,
     records,
     servers,
     tenants,
@@ -46,6 +47,7 @@ def build() -> typer.Typer:
     app.add_typer(calling.app)
     app.add_typer(servers.app)
     app.add_typer(upstreams.app)
+    app.add_typer(processes.app)
     app.add_typer(records.app)
     for name, group in {
         "tenants": tenants.group,

@@ -48,6 +48,11 @@ class Backend(Protocol):
     def accept_build(self, slug: str, pk: str) -> list[str]:
         """Take all of it into the draft. Returns sentences on what could not be taken."""
 
+    def processes(self, slug: str) -> list[Row]: ...
+    def stop_process(self, slug: str, instance: str) -> None: ...
+    def logs(self, slug: str, after: int, limit: int) -> Row:
+        """The end of the log, or with `after` what follows it: `{"data": [line, …], "next": number}`."""
+
     def drifts(self, slug: str) -> list[Row]: ...
     def accept(self, slug: str, drift: Row) -> str | None:
         """The number of the version that was published with it, if one was."""

@@ -42,7 +42,14 @@ from servers.services.drift import record_look
 from servers.services.kinds import TOOL
 from servers.services.offers import change_row, upstream_row
 from servers.services.overrides import override_row
-from servers.services.running import require_runner
+from servers.services.running import (
+    instances_of,
+    lines_of,
+    log_page,
+    process_row,
+    require_runner,
+    stop_instance,
+)
 from servers.services.telling import tell_of_drifts
 from servers.services.upstreams import endpoint_to_look_at
 from tenants.access import Access, get_key, list_keys, operator_access
@@ -209,6 +216,16 @@ class Local:
     def accept_build(self, slug: str, pk: str) -> list[str]:
         build = get_build(self.access, self._server(slug), pk)
         return services.accept_build(build, actor=self.access.actor)
+
+    def processes(self, slug: str) -> list[Row]:
+        return [process_row(info) for info in instances_of(self._server(slug))]
+
+    def stop_process(self, slug: str, instance: str) -> None:
+        stop_instance(self._server(slug), actor=self.access.actor, instance=instance)
+
+    def logs(self, slug: str, after: int, limit: int) -> Row:
+        page = log_page(lines_of(self._server(slug), after=after, most=limit), after)
+        return page | {"data": [_plain(row) for row in page["data"]]}
 
     def drifts(self, slug: str) -> list[Row]:
         return [change_row(change) for change in services.changes_of(self._server(slug))]

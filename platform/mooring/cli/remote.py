@@ -126,6 +126,15 @@ class Remote:
     def accept_build(self, slug: str, pk: str) -> list[str]:
         return list(self._send("POST", _server(slug, "builds", pk, "accept"), {})["refused"])
 
+    def processes(self, slug: str) -> list[Row]:
+        return list(self._get(_server(slug, "processes"))["data"])
+
+    def stop_process(self, slug: str, instance: str) -> None:
+        self._send("DELETE", _server(slug, "processes", instance))
+
+    def logs(self, slug: str, after: int, limit: int) -> Row:
+        return self._get(f"{_server(slug, 'logs')}?after={after}&limit={limit}")
+
     def drifts(self, slug: str) -> list[Row]:
         return list(self._get(_server(slug, "drifts"))["data"])
 
