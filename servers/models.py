@@ -29,6 +29,12 @@ class Server(OwnedModel):
     members = OrderedJSONField(
         default=list, blank=True, help_text="[{server, channel, prefix}]: servers this one is made of"
     )
+    health_letters = OrderedJSONField(
+        default=list,
+        blank=True,
+        editable=False,
+        help_text="when owners were written to about its health lately",
+    )
     draft_number = models.PositiveIntegerField(
         default=1, help_text="counts changes; tells a stale form apart"
     )
@@ -498,11 +504,12 @@ class SessionState(OwnedModel):
 class UpstreamWatch(OwnedModel):
     """An address elsewhere that published versions depend on, and how it was when it was last probed.
 
-    `declared` is an upstream's entry in the manifest, or `{"origin"}` of http tools; `values` are the variables it
-    names. `run` counts the probes in a row that agree on whether it is alive.
+    `declared` is an upstream's entry in the manifest, `{"origin"}` of http tools, or `{"code"}`, whose digest changes
+    from version to version while the row stays. `values` are the variables it names. `run` counts the probes in a row
+    that agree on whether it is alive.
     """
 
-    KINDS = (("remote", "MCP server"), ("http", "HTTP API"))
+    KINDS = (("remote", "MCP server"), ("http", "HTTP API"), ("code", "Uploaded code"))
     STATES = tuple((state, state) for state in ("unknown", "healthy", "degraded", "unhealthy"))
 
     server = models.ForeignKey(Server, on_delete=models.CASCADE, related_name="watches")
@@ -517,6 +524,7 @@ class UpstreamWatch(OwnedModel):
     probed_at = models.DateTimeField(null=True)
     state = models.CharField(max_length=10, choices=STATES, default="unknown")
     detail = models.CharField(max_length=500, blank=True, help_text="why it is not healthy")
+    log = models.TextField(blank=True, help_text="last lines of code that does not run, without secrets")
     milliseconds = models.FloatField(null=True)
     since = models.DateTimeField(null=True, help_text="when it came into this state")
     run = models.PositiveIntegerField(default=0)

@@ -128,9 +128,9 @@ def tell_of_health() -> None:
     """Tell owners what became of their upstreams."""
     with system_scope():
         due = alerting.news()
-    for tenant_id, watch_id in due:
+    for tenant_id, server_id in due:
         with tenant_scope(tenant_id):
-            alerting.tell(watch_id)
+            alerting.tell(server_id)
 
 
 def roll_up_health() -> None:

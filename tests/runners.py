@@ -125,6 +125,7 @@ class FakeRunner:
     folder: Path
     rules: Rules = RULES
     engine: FakeEngine = field(init=False)
+    _ahead: float = 0.0
     _loop: asyncio.AbstractEventLoop = field(init=False)
     _ending: asyncio.Event = field(init=False)
     _began: threading.Event = field(default_factory=threading.Event)
@@ -133,13 +134,28 @@ class FakeRunner:
         """In the engine's own thread, as whatever wakes its tasks has to be."""
         self._loop.call_soon_threadsafe(action, self.engine)
 
+    def pass_(self, seconds: float) -> None:
+        """Let so much time go by for the engine, which then does what is due."""
+        done = threading.Event()
+
+        def tend() -> None:
+            self._ahead += seconds
+            self.engine._instances.tend()
+            done.set()
+
+        self._loop.call_soon_threadsafe(tend)
+        assert done.wait(10)
+
     def serve(self) -> None:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
         self._loop, self._ending = asyncio.get_running_loop(), asyncio.Event()
         self.engine = FakeEngine(
-            socket=self.folder / SOCKET, bearer=BEARER, rules=self.rules, clock=time.monotonic
+            socket=self.folder / SOCKET,
+            bearer=BEARER,
+            rules=self.rules,
+            clock=lambda: time.monotonic() + self._ahead,
         )
         async with served(self.engine, self.folder):
             self._began.set()

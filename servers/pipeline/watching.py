@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from functools import partial
 
 import structlog
@@ -17,6 +18,7 @@ from servers.models import UpstreamWatch
 from servers.pipeline.database_thread import DatabaseThread
 from servers.pipeline.parts import Runtimes
 from servers.runtimes.base import Health
+from servers.runtimes.code.health import Seen, health, look
 from servers.runtimes.http import probing
 from servers.runtimes.upstreams import Upstream
 from servers.services.watching import Claimed, claim_due, record_probes
@@ -60,28 +62,53 @@ class Watcher:
         """Probe what is due, and write down what was found. Returns how many. Raises `Unavailable`."""
         claimed = await self._database.ask(partial(claim_due, A_ROUND))
         room = asyncio.Semaphore(AT_ONCE)
-        found = await asyncio.gather(*[self._probed(one, room) for one in claimed])
+        runner = await self._runner(claimed)
+        found = await asyncio.gather(*[self._probed(one, room, runner) for one in claimed])
         if found:
             await self._database.ask(partial(record_probes, found))
         return len(claimed)
 
-    async def _probed(self, claimed: Claimed, room: asyncio.Semaphore) -> Found:
+    async def _runner(self, claimed: Sequence[Claimed]) -> Seen | Health:
+        """One look at it for the whole round; none when no code is among what is due."""
+        code = self._runtimes.code
+        if code is None or not any(one.digest for one in claimed):
+            return Health("unknown", "Uploaded code is not run here.")
+        return await look(code.runner, seconds=PROBE_SECONDS)
+
+    async def _probed(self, claimed: Claimed, room: asyncio.Semaphore, runner: Seen | Health) -> Found:
         try:
             async with room:
-                return claimed.watch, await self._health(claimed)
+                return claimed.watch, await self._health(claimed, runner)
         except Exception:  # what one upstream has brought us to must not keep the others from being probed
             log.exception("upstream.not_probed", watch=str(claimed.watch.id))
             return claimed.watch, Health("unhealthy", "It answered in a way that was not understood.")
 
-    async def _health(self, claimed: Claimed) -> Health:
+    async def _health(self, claimed: Claimed, runner: Seen | Health) -> Health:
         if claimed.problem:
             return Health("degraded", claimed.problem, {"failure": "not_ready"})
         tenant = str(claimed.watch.tenant_id)
+        if claimed.digest:
+            return await self._health_of_code(claimed, runner)
         if claimed.endpoint is None:
             upstream = self._runtimes.upstreams.get(tenant, claimed.origin)
             return judged(await probing.probe(upstream, seconds=PROBE_SECONDS), upstream)
         client = self._runtimes.clients.get(tenant, claimed.endpoint)
         return judged(await client.probe(seconds=PROBE_SECONDS), client.upstream)
+
+    async def _health_of_code(self, claimed: Claimed, runner: Seen | Health) -> Health:
+        code = self._runtimes.code
+        if isinstance(runner, Health):
+            return runner
+        assert code is not None  # it has told us what was seen
+        watch = claimed.watch
+        return await health(
+            runner,
+            code.runner,
+            tenant=str(watch.tenant_id),
+            server=str(watch.server_id),
+            digest=claimed.digest,
+            seconds=PROBE_SECONDS,
+        )
 
     def close(self) -> None:
         """Blocks until its thread has closed its connection."""

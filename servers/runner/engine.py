@@ -177,7 +177,9 @@ class Capabilities(Struct, frozen=True, kw_only=True):
 
 
 class InstanceInfo(Struct, frozen=True, kw_only=True):
-    """One instance as people see it. Times are seconds ago; `reason` says why it is not ready."""
+    """One instance as people see it. Times are seconds ago; `reason` says why it is not ready. `came_up` tells whether
+    its last start has led to anything.
+    """
 
     instance: str
     tenant: str
@@ -189,6 +191,7 @@ class InstanceInfo(Struct, frozen=True, kw_only=True):
     in_flight: int = 0
     starts: int = 0
     crashes: int = 0
+    came_up: bool = False
     silent_for: float = 0.0
     reason: str = ""
     # How often it has said that its lists changed, so that a catalogue knows when to look again.

@@ -50,6 +50,7 @@ class Instance:
     connection: Connection | None = None
     starting: asyncio.Task[Connection] | None = None
     starts: int = 0
+    came_up: bool = False
     waiting: int = 0
     last_used: float = 0.0
     rest_until: float = 0.0
@@ -82,6 +83,7 @@ class Instance:
             in_flight=connection.in_flight if connection else 0,
             starts=self.starts,
             crashes=len(self.crashes),
+            came_up=self.came_up,
             silent_for=max(0.0, now - self.last_used),
             reason=self.reason,
             list_changes=connection.list_changes if connection else 0,

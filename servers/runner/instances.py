@@ -237,6 +237,7 @@ class Instances:
 
     async def _start(self, instance: Instance) -> Connection:
         instance.starts += 1
+        instance.came_up = False
         try:
             async with self._start_slots:
                 connection = await (await self._prepared(instance)).open()
@@ -252,7 +253,7 @@ class Instances:
             raise
         finally:
             instance.starting = None
-        instance.connection, instance.state = connection, "ready"
+        instance.connection, instance.state, instance.came_up = connection, "ready", True
         instance.last_used = self._clock()
         self._begin(self._watch(instance, connection))
         if instance.session:

@@ -29,7 +29,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    state: Literal["healthy", "degraded", "unhealthy"]
+    state: Literal["healthy", "degraded", "unhealthy", "unknown"]
     detail: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
 

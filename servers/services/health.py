@@ -32,12 +32,15 @@ class UpstreamHealth:
     uptime: dict[str, float | None]
 
     @property
+    def is_fresh(self) -> bool:
+        """Whether a gateway has looked lately."""
+        seen = self.watch.probed_at
+        return seen is not None and seen >= timezone.now() - 3 * IDLE_EVERY
+
+    @property
     def state(self) -> State:
         """What no gateway has looked at for long is not known any more."""
-        seen = self.watch.probed_at
-        if seen is None or seen < timezone.now() - 3 * IDLE_EVERY:
-            return "unknown"
-        return self.watch.state  # type: ignore[return-value]  # one of its choices
+        return self.watch.state if self.is_fresh else "unknown"  # type: ignore[return-value]  # one of its choices
 
     @property
     def is_alive(self) -> bool:
@@ -138,10 +141,14 @@ def _of(watch: UpstreamWatch, server: str, hours: dict[datetime, Hour]) -> Upstr
 # ---- rows, as the API shows them -------------------------------------------------------------------------
 
 
-def health_row(health: ServerHealth) -> Json:
+def health_row(health: ServerHealth, *, with_logs: bool) -> Json:
+    """What code has said is for those who may read its log."""
     return {
         "state": health.state,
-        "upstreams": [_upstream_row(upstream) for upstream in health.upstreams],
+        "upstreams": [
+            _upstream_row(upstream) | {"log": upstream.watch.log if with_logs else ""}
+            for upstream in health.upstreams
+        ],
         "failures": [_failure_row(failure) for failure in health.failures],
     }
 

@@ -42,21 +42,24 @@ ALIVE = ("healthy", "degraded")
 
 
 class _Target(NamedTuple):
+    """`identity` tells it from others where that is not what it declares."""
+
     kind: str
     name: str
     declared: Json
     values: Mapping[str, str]
+    identity: Json | None = None
 
     @property
     def source(self) -> str:
-        return hashlib.sha256(
-            manifests.canonical_json([self.kind, self.declared, dict(self.values)])
-        ).hexdigest()
+        identity = self.declared if self.identity is None else self.identity
+        return hashlib.sha256(manifests.canonical_json([self.kind, identity, dict(self.values)])).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """One that this process, and no other, is to probe now: at `endpoint`, else at the origin of http tools.
+    """One that this process, and no other, is to probe now: at `endpoint`, at the origin of http tools, or by asking
+    the runner about the code of that digest.
 
     With a `problem` it cannot be asked at all.
     """
@@ -68,6 +71,11 @@ class Claimed:
     @property
     def origin(self) -> str:
         return str(self.watch.declared["origin"])
+
+    @property
+    def digest(self) -> str:
+        """Of uploaded code; empty for anything else."""
+        return str(self.watch.declared["code"]) if self.watch.kind == "code" else ""
 
 
 # ---- which they are --------------------------------------------------------------------------------------
@@ -81,16 +89,19 @@ def keep_watched(server: Server) -> None:
     wanted: dict[str, tuple[_Target, list[str]]] = {}
     if server.deleted_at is None:
         for channel in Channel.objects.filter(server=server).select_related("version").order_by("name"):
-            for target in _targets_of(channel.version.manifest, channel.variables):
+            for target in _targets_of(channel.version.manifest, channel.variables, channel.name):
                 wanted.setdefault(target.source, (target, []))[1].append(channel.name)
     wanted = dict(list(wanted.items())[:MOST_WATCHED])
     watches = UpstreamWatch.objects.filter(server=server)
     watches.exclude(source__in=wanted).delete()
     known = {watch.source: watch for watch in watches}
-    for source, (_, channels) in wanted.items():
-        if source in known and known[source].channels != channels:
-            watches.filter(source=source).update(channels=channels)
     now = timezone.now()
+    for source, (target, channels) in wanted.items():
+        watch = known.get(source)
+        if watch is not None and (watch.channels, watch.declared) != (channels, target.declared):
+            watches.filter(source=source).update(
+                channels=channels, declared=target.declared, due_at=now + FIRST_AFTER
+            )
     UpstreamWatch.objects.bulk_create(
         UpstreamWatch(
             tenant_id=server.tenant_id,
@@ -108,13 +119,16 @@ def keep_watched(server: Server) -> None:
     )
 
 
-def _targets_of(manifest: Json, chosen: Mapping[str, str]) -> Iterator[_Target]:
-    """Each once, in the order of the manifest."""
+def _targets_of(manifest: Json, chosen: Mapping[str, str], channel: str) -> Iterator[_Target]:
+    """Each once, in the order of the manifest. Code is one thing from version to version of a channel."""
     defaults = {name: str(about.get("default", "")) for name, about in manifest.get("variables", {}).items()}
     values = defaults | dict(chosen)
     for name, upstream in manifest.get("upstreams", {}).items():
         if "url" in upstream:
             yield _Target("remote", name, upstream, _named(upstream, values))
+        elif "code" in upstream:
+            declared = {"code": upstream["code"]}
+            yield _Target("code", name, declared, {}, {"upstream": name, "channel": channel})
     origins = (_origin_of(tool["http"], values) for tool in manifest.get("tools", []) if "http" in tool)
     for origin in dict.fromkeys(origins):
         if origin:
@@ -185,7 +199,7 @@ def _claimed(watch: Any, now: datetime) -> bool:
 
 
 def _prepared(watch: UpstreamWatch) -> Claimed:
-    if watch.kind == "http":
+    if watch.kind != "remote":
         return Claimed(watch)
     try:
         values = Values(watch.values.get, secrets_of(watch.server).get)
@@ -210,9 +224,14 @@ def record_probes(found: Sequence[tuple[UpstreamWatch, Health]]) -> None:
         for watch in watches:
             _say(watch, healths[watch.id], now)
         UpstreamWatch.objects.bulk_update(
-            watches, ["state", "detail", "milliseconds", "since", "run", "probed_at"], batch_size=100
+            watches, ["state", "detail", "log", "milliseconds", "since", "run", "probed_at"], batch_size=100
         )
-        UpstreamProbe.objects.bulk_create(_probe(watch, healths[watch.id], now) for watch in watches)
+        UpstreamProbe.objects.bulk_create(
+            # A look that could not tell is none.
+            _probe(watch, healths[watch.id], now)
+            for watch in watches
+            if watch.state != "unknown"
+        )
 
 
 def _say(watch: UpstreamWatch, health: Health, now: datetime) -> None:
@@ -220,7 +239,8 @@ def _say(watch: UpstreamWatch, health: Health, now: datetime) -> None:
     watch.run = watch.run + 1 if watch.state != "unknown" and was_alive == is_alive else 1
     if watch.state != health.state:
         watch.since = now
-    watch.state, watch.detail = health.state, health.detail[:500]
+    watch.state, watch.detail = health.state, manifests.storable(health.detail)[:500]
+    watch.log = manifests.storable(str(health.data.get("log", "")))
     watch.milliseconds, watch.probed_at = float(health.data.get("milliseconds", 0.0)), now
 
 

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from servers.services.health import health_row
 
 STATES = ["unknown", "healthy", "degraded", "unhealthy"]
-KINDS = ["remote", "http"]
+KINDS = ["remote", "http", "code"]
 
 
 class UptimeRow(serializers.Serializer[Any]):
@@ -33,6 +33,9 @@ class UpstreamHealthRow(serializers.Serializer[Any]):
     channels = serializers.ListField(child=serializers.CharField(), help_text="those that depend on it")
     state = serializers.ChoiceField(STATES)
     detail = serializers.CharField(help_text="why it is not healthy")
+    log = serializers.CharField(
+        help_text="last lines of code that does not run, for those who may read its log; else empty"
+    )
     since = serializers.DateTimeField(allow_null=True, help_text="when it came into this state")
     probed_at = serializers.DateTimeField(allow_null=True)
     milliseconds = serializers.FloatField(allow_null=True, help_text="of the last look")
@@ -59,4 +62,4 @@ class HealthRow(serializers.Serializer[Any]):
     failures = FailureRow(many=True, help_text="the newest, of at most two days")
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        return health_row(instance)
+        return health_row(instance, with_logs=self.context["access"].may("servers:write"))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from django.utils import timezone
+
 from mooring.scope import system_scope, tenant_scope
 from servers import services
 from servers.models import UpstreamWatch
@@ -41,8 +45,34 @@ def test_health_is_told_with_why_uptime_and_failures(world: World, owner: Api) -
         "alive": 1,
         "mean": 20.0,
     }
+    assert upstream["log"] == ""
     (failure,) = told["failures"]
     assert (failure["code"], failure["upstream"]) == ("upstream_timeout", "https://api.example")
+
+
+def test_the_last_lines_of_code_are_for_those_who_may_read_its_log(
+    world: World, owner: Api, api: Callable[..., Api]
+) -> None:
+    with tenant_scope(world.acme.id):
+        server = services.create_server(world.acme, slug="far", title="Far", actor=world.actor)
+        watch = UpstreamWatch.objects.create(
+            tenant=world.acme,
+            server=server,
+            kind="code",
+            name="main",
+            source="0" * 64,
+            declared={"code": "0" * 64},
+            due_at=timezone.now(),
+        )
+    with system_scope():
+        record_probes([(watch, Health("unhealthy", "It does not come up.", {"log": "KeyError"}))])
+    for reader, log in ((owner, "KeyError"), (api(world.acme, ("servers:read",)), "")):
+        (upstream,) = reader.get("servers/far/health").json()["upstreams"]
+        assert (upstream["kind"], upstream["detail"], upstream["log"]) == (
+            "code",
+            "It does not come up.",
+            log,
+        )
 
 
 def test_the_health_of_anothers_server_is_not_found(world: World, owner: Api) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,7 +23,7 @@ SECRET = "hush-hush-12345"
 
 
 @pytest.fixture
-def process(world: World, server: str, coded: FakeRunner) -> Iterator[str]:
+def process(world: World, server: str, coded: FakeRunner) -> str:
     """The name of one that runs."""
     with tenant_scope(world.acme.id):
         found = Server.objects.get(slug=server)
@@ -35,7 +35,7 @@ def process(world: World, server: str, coded: FakeRunner) -> Iterator[str]:
         entry=("x",),
         secrets={"TOKEN": SECRET},
     )
-    yield running._asked(lambda runner: runner.ensure(spec)).instance
+    return running._asked(lambda runner: runner.ensure(spec)).instance
 
 
 def say(coded: FakeRunner, *lines: str) -> None:

@@ -114,3 +114,42 @@ def test_probes_of_others_are_not_shown(stage: Stage, alice: Client, page: str) 
     probed(stage, DOWN)
     with tenant_scope(stage.world.globex.id):
         assert not UpstreamProbe.objects.exists()
+
+
+def code_watched(stage: Stage, *healths: Health) -> None:
+    """As if the server were uploaded code as well."""
+    with system_scope():
+        watch = UpstreamWatch.objects.create(
+            tenant=stage.world.acme,
+            server_id=stage.server_id,
+            kind="code",
+            name="main",
+            source="0" * 64,
+            declared={"code": "0" * 64},
+            channels=["live"],
+            due_at=timezone.now(),
+        )
+        for health in healths:
+            record_probes([(watch, health)])
+
+
+def test_broken_code_is_shown_with_its_last_lines_to_those_who_may_read_its_log(
+    stage: Stage, alice: Client, page: str, client_of: Callable[..., Client]
+) -> None:
+    why = {"milliseconds": 2.0, "failure": "code_broken", "log": f"{EVIL}\nKeyError: 'REGION'"}
+    code_watched(stage, Health("unhealthy", "It does not come up: it ended with 1.", why))
+    text = words(alice, page)
+    assert faults_of(alice.get(page)) == []
+    assert "It does not come up: it ended with 1." in text
+    assert "KeyError" in text
+    assert f"{stage.here}code/logs/" in text
+    viewer = words(client_of(stage.world.bob), page)
+    assert "It does not come up: it ended with 1." in viewer
+    assert "KeyError" not in viewer
+    assert "code/logs/" not in viewer
+
+
+def test_code_of_which_nothing_is_known_says_why(stage: Stage, alice: Client, page: str) -> None:
+    code_watched(stage, Health("unknown", "Its runner has not answered within 5 s."))
+    text = words(alice, page)
+    assert "Its runner has not answered within 5 s." in text

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,11 +20,15 @@ from servers.models import UpstreamProbe, UpstreamWatch
 from servers.pipeline.database_thread import DatabaseThread
 from servers.pipeline.parts import Runtimes
 from servers.pipeline.watching import Watcher, judged
+from servers.runner.engine import Capabilities, RunSpec
+from servers.runner.errors import Refused
+from servers.runner.fake import FakeEngine
 from servers.runtimes.base import Health
 from servers.runtimes.breaker import Verdict
 from servers.runtimes.http.probing import probe
 from servers.runtimes.upstreams import Upstreams
 from tests.conftest import World
+from tests.runners import Clock, fake_engine
 from tests.servers.runtimes.remote.peers import Handler, Peer, handshake, modern, never, peer_running, stream
 from tests.servers.services.test_watching import Place, manifest, tool
 
@@ -41,8 +47,8 @@ async def peer() -> AsyncIterator[Peer]:
 
 
 @asynccontextmanager
-async def watching(**how: Any) -> AsyncIterator[tuple[Watcher, Runtimes]]:
-    runtimes = Runtimes.over(Upstreams(session))
+async def watching(*, runner: Path | None = None, **how: Any) -> AsyncIterator[tuple[Watcher, Runtimes]]:
+    runtimes = Runtimes.over(Upstreams(session), runner=runner)
     watcher = Watcher(runtimes, **how)
     try:
         yield watcher, runtimes
@@ -134,6 +140,126 @@ async def test_probes_go_over_the_clients_that_calls_take(place: Place, peer: Pe
         assert peer.opened <= 1
         assert len(runtimes.upstreams.health()) <= 1
     assert await in_thread(lambda: found(place)) == [("remote", "healthy", "")]
+
+
+# ---- uploaded code ---------------------------------------------------------------------------------------
+
+
+def code_spec(place: Place, **more: Any) -> RunSpec:
+    about = {"digest": "0" * 64, "artifact": "/nowhere", "entry": ("x",)}
+    return RunSpec(tenant=str(place.world.acme.id), server=str(place.id), **(about | more))
+
+
+@asynccontextmanager
+async def looking_at_code(
+    place: Place,
+) -> AsyncIterator[tuple[FakeEngine, Clock, Callable[[], Awaitable[Any]]]]:
+    """The runner, its clock, and what gives how the code is after one more round."""
+    await in_thread(lambda: place.publish_code("0" * 64))
+    with tempfile.TemporaryDirectory(prefix="mooring-") as name:
+        folder, clock = Path(name), Clock()
+        async with (
+            fake_engine(folder, clock=clock) as engine,
+            watching(runner=folder) as (watcher, _),
+        ):
+
+            async def looked() -> Any:
+                await in_thread(lambda: alone(place))
+                await watcher.round()
+                return await in_thread(lambda: UpstreamWatch.objects.get(server=place.id))
+
+            yield engine, clock, looked
+
+
+async def crashed(engine: FakeEngine, place: Place) -> None:
+    engine.servers[str(place.id)].kill("it ended with 1")
+    while (await engine.instances())[0].state == "ready":
+        await asyncio.sleep(0)
+
+
+async def test_code_that_sleeps_is_healthy_and_is_not_woken_nor_kept_awake(place: Place) -> None:
+    async with looking_at_code(place) as (engine, clock, looked):
+        watch = await looked()
+        assert (watch.kind, watch.state) == ("code", "healthy")
+        assert watch.detail == "It is asleep; the next call starts it."
+        assert engine.prepared == 0
+        await engine.ensure(code_spec(place))
+        watch = await looked()
+        assert (watch.state, watch.detail) == ("healthy", "")
+        clock.pass_(599)
+        await looked()
+        clock.pass_(2)
+        await engine.reconcile()
+        watch = await looked()
+        assert watch.state == "healthy"
+        assert watch.detail == "It is asleep, since it was idle; the next call starts it."
+        assert engine.starts == 1
+
+
+async def test_code_that_crashes_is_degraded_then_unhealthy_with_its_last_lines(place: Place) -> None:
+    async with looking_at_code(place) as (engine, clock, looked):
+        spec = code_spec(place, secrets={"TOKEN": "hush-hush-12345"})
+        resting = "It has crashed and rests before it is started again: it ended with 1."
+        for _ in range(4):
+            await engine.ensure(spec)
+            await crashed(engine, place)
+            watch = await looked()
+            assert (watch.state, watch.detail, watch.log) == ("degraded", resting, "")
+            clock.pass_(60)
+        await engine.ensure(spec)
+        engine.servers[spec.server]._log.note("the token is hush-hush-12345")
+        await crashed(engine, place)
+        watch = await looked()
+        assert watch.state == "unhealthy"
+        assert watch.detail == "It has crashed again and again. The last time it ended with 1."
+        assert watch.log.splitlines()[-2:] == ["the token is ***", "The process ended: it ended with 1."]
+
+
+async def test_one_crash_of_long_ago_is_no_matter_any_more(place: Place) -> None:
+    async with looking_at_code(place) as (engine, clock, looked):
+        await engine.ensure(code_spec(place))
+        await crashed(engine, place)
+        clock.pass_(301)
+        assert (await looked()).state == "healthy"
+
+
+async def test_code_that_does_not_come_up_is_unhealthy(place: Place) -> None:
+    async with looking_at_code(place) as (engine, _, looked):
+        engine.failures[str(place.id)] = 1
+        with pytest.raises(Refused):
+            await engine.ensure(code_spec(place))
+        watch = await looked()
+        assert (watch.state, watch.detail) == ("unhealthy", "It does not come up: told to fail.")
+        assert "told to fail" in watch.log
+
+
+async def test_another_version_and_a_process_that_was_put_aside_say_nothing(place: Place) -> None:
+    async with looking_at_code(place) as (engine, clock, looked):
+        engine.failures[str(place.id)] = 2
+        for spec in (code_spec(place, digest="1" * 64), code_spec(place, variables={"OLD": "1"})):
+            with pytest.raises(Refused):
+                await engine.ensure(spec)
+        clock.pass_(1)
+        await engine.ensure(code_spec(place))
+        assert (await looked()).state == "healthy"
+
+
+async def test_without_a_runner_code_is_unknown_and_on_an_unsafe_machine_unhealthy(place: Place) -> None:
+    async with looking_at_code(place) as (engine, _, looked):
+        engine.capabilities = Capabilities(engine="fake", missing=("No control groups.",))
+        watch = await looked()
+        assert (watch.state, watch.detail) == ("unhealthy", "Its machine cannot hold uploaded code.")
+    for runner, why in (
+        (None, "Uploaded code is not run here."),
+        (Path("/nowhere"), "The runner cannot be reached: No such file or directory."),
+    ):
+        async with watching(runner=runner) as (watcher, _):
+            await in_thread(lambda: alone(place))
+            await watcher.round()
+        assert await in_thread(lambda: found(place)) == [("code", "unknown", why)]
+
+
+# ---- a round that goes wrong -----------------------------------------------------------------------------
 
 
 async def test_it_goes_on_whatever_goes_wrong(place: Place, peer: Peer) -> None:

@@ -17,7 +17,16 @@ from django.utils import timezone
 from mooring.audit.models import AuditEvent
 from mooring.scope import system_scope, tenant_scope
 from servers import services, tasks
-from servers.models import CallRecord, Channel, Server, UpstreamHour, UpstreamProbe, UpstreamWatch
+from servers.models import (
+    Build,
+    CallRecord,
+    Channel,
+    Server,
+    Upload,
+    UpstreamHour,
+    UpstreamProbe,
+    UpstreamWatch,
+)
 from servers.runtimes.base import Health
 from servers.services import alerting, uptime
 from servers.services.health import health_of
@@ -56,6 +65,15 @@ class Place:
         with tenant_scope(self.world.acme.id):
             services.replace_draft(self.server, made, actor=self.world.actor)
             services.publish(self.server, actor=self.world.actor, **how)
+
+    def publish_code(self, digest: str, **how: Any) -> None:
+        """As if a build had given it."""
+        with tenant_scope(self.world.acme.id):
+            about = {"tenant": self.world.acme, "server": self.server}
+            upload = Upload.objects.create(name="x.py", digest=digest, size=1, data=b"x", **about)
+            now = timezone.now()
+            Build.objects.create(upload=upload, artifact=digest, when=now, finished_at=now, **about)
+        self.publish(manifest(upstreams={"main": {"code": digest}}), **how)
 
     def watches(self) -> list[UpstreamWatch]:
         with tenant_scope(self.world.acme.id):
@@ -466,11 +484,10 @@ def test_owners_are_told_once_after_three_failures_and_once_when_it_is_well_agai
 
 def test_of_two_who_would_tell_one_does(world: World, single: Place) -> None:
     single.probed(DOWN, DOWN, DOWN)
-    (watch,) = single.watches()
 
     def tell() -> bool:
         with tenant_scope(world.acme.id):
-            return alerting.tell(watch.id)
+            return alerting.tell(single.server.id)
 
     with in_threads(tell, 2) as told:
         assert sorted(told) == [False, True]
@@ -484,3 +501,108 @@ def test_a_name_with_line_breaks_stays_within_the_subject(world: World, single: 
     tasks.tell_of_health()
     ((subject, _),) = letters(world)
     assert subject == "Far: peer Bcc: eve@example.com does not answer"
+
+
+def test_a_flapping_upstream_writes_four_letters_an_hour_and_says_how_often_it_failed(
+    world: World, single: Place
+) -> None:
+    for _ in range(6):
+        single.probed(DOWN, DOWN, DOWN)
+        tasks.tell_of_health()
+        single.probed(HEALTHY, HEALTHY)
+        tasks.tell_of_health()
+    assert [subject.rsplit(" ", 1)[-1] for subject, _ in letters(world)] == ["answer", "again"] * 2
+    assert len(noted(world)) == 4
+    assert "It has failed 2 times within an hour." in mail.outbox[-1].body
+    assert "there is none about Far before" in mail.outbox[-1].body
+    assert "there is none" not in mail.outbox[-2].body
+    single.probed(DOWN, DOWN, DOWN)
+    an_hour_passes(single)
+    tasks.tell_of_health()
+    assert len(letters(world)) == 5
+    assert "It has failed 7 times within an hour." in mail.outbox[-1].body
+
+
+def an_hour_passes(place: Place) -> None:
+    """For the letters that were written."""
+    with system_scope():
+        before = (timezone.now() - timedelta(minutes=61)).isoformat()
+        Server.objects.filter(id=place.id).update(health_letters=[before] * 4)
+
+
+def test_what_is_no_news_any_more_when_there_is_room_again_is_not_told(world: World, single: Place) -> None:
+    for _ in range(2):
+        single.probed(DOWN, DOWN, DOWN)
+        tasks.tell_of_health()
+        single.probed(HEALTHY, HEALTHY)
+        tasks.tell_of_health()
+    single.probed(DOWN, DOWN, DOWN)
+    tasks.tell_of_health()
+    single.probed(HEALTHY, HEALTHY)
+    an_hour_passes(single)
+    tasks.tell_of_health()
+    assert len(letters(world)) == 4
+
+
+def test_many_upstreams_that_fail_together_are_one_letter(world: World, place: Place) -> None:
+    place.publish(manifest(*[tool(f"t{n}", f"https://origin-{n}.example/a") for n in range(30)]))
+    for _ in range(3):
+        watches = place.watches()
+        with system_scope():
+            record_probes([(watch, DOWN) for watch in watches])
+    tasks.tell_of_health()
+    ((subject, _),) = letters(world)
+    assert subject == "Far: https://origin-0.example does not answer, and 29 more"
+    assert "https://origin-1.example" in mail.outbox[-1].body
+    assert "Its page tells of 10 more." in mail.outbox[-1].body
+    assert noted(world) == ["upstream.unhealthy"] * 30
+
+
+# ---- uploaded code ---------------------------------------------------------------------------------------
+
+BROKEN = Health(
+    "unhealthy",
+    "It has crashed again and again. The last time it ended with 1.",
+    {"milliseconds": 2.0, "failure": "code_broken", "log": "Traceback\nKeyError: 'REGION'\0\x1b[2J"},
+)
+
+
+def test_code_is_one_thing_from_version_to_version(place: Place) -> None:
+    place.publish_code("a" * 64)
+    assert place.names() == {("code", "main", ("live",))}
+    place.probed(HEALTHY)
+    (first,) = place.watches()
+    place.publish_code("b" * 64)
+    (second,) = place.watches()
+    assert (second.id, second.state, second.declared) == (first.id, "healthy", {"code": "b" * 64})
+    assert claimed_of(place).digest == "b" * 64
+    place.publish_code("c" * 64, channel="staging")
+    assert place.names() == {("code", "main", ("live",)), ("code", "main", ("staging",))}
+    assert {watch.declared["code"][0] for watch in place.watches()} == {"b", "c"}
+
+
+def test_the_last_lines_of_broken_code_are_kept_until_it_is_well_and_mailed(
+    world: World, place: Place
+) -> None:
+    place.publish_code("a" * 64)
+    place.probed(BROKEN, BROKEN, BROKEN)
+    tasks.tell_of_health()
+    assert letters(world) == [("Far: main does not run", [world.alice.email])]
+    assert "  | Traceback\n  | KeyError: 'REGION'" in mail.outbox[-1].body
+    assert "\x1b" not in mail.outbox[-1].body
+    (watch,) = place.watches()
+    assert watch.log.startswith("Traceback\nKeyError: 'REGION'")
+    assert "\0" not in watch.log
+    place.probed(HEALTHY)
+    assert place.watches()[0].log == ""
+
+
+def test_what_cannot_be_told_is_unknown_with_why_and_no_failure(world: World, place: Place) -> None:
+    place.publish_code("a" * 64)
+    place.probed(HEALTHY, *[Health("unknown", "Its runner has not answered within 5 s.")] * 4)
+    tasks.tell_of_health()
+    assert letters(world) == []
+    with tenant_scope(world.acme.id):
+        (upstream,) = health_of(place.server).upstreams
+    assert (upstream.state, upstream.watch.detail) == ("unknown", "Its runner has not answered within 5 s.")
+    assert (upstream.is_fresh, upstream.uptime["24h"]) == (True, 1.0)

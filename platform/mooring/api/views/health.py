@@ -16,10 +16,10 @@ class HealthView(TenantView):
         description=(
             "Gateways look at each address that a published version depends on once a minute, and every ten minutes "
             "when the server was not called for a day. No tool is called for that and no user's credential is needed: "
-            "an upstream that asks for one is there."
+            "an upstream that asks for one is there. Of uploaded code they ask its runner, which wakes nothing."
         ),
         responses=HealthRow,
         tags=["Operations"],
     )
     def get(self, request: Request, slug: str) -> Response:
-        return Response(HealthRow(health_of(get_server(self.access, slug))).data)
+        return Response(self.shown(HealthRow, health_of(get_server(self.access, slug))))
