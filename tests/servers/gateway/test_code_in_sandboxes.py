@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,10 @@ for line in sys.stdin:
     if "id" in message:
         threading.Thread(target=serve, args=(message,), daemon=True).start()
 """
+
+# It takes its time to start.
+START_SECONDS = 2.0
+SECOND = PROGRAM.replace("return json.dumps(given, sort_keys=True)", 'return "second"')
 
 
 class Runner:
@@ -317,27 +322,33 @@ def test_secrets_are_inside_and_nowhere_else(
         assert SECRET not in _words(process)
 
 
-def test_a_new_version_under_fifty_clients_loses_no_call(
+def test_a_new_version_under_fifty_clients_loses_no_call_and_lets_none_wait_for_its_start(
     code: Coded, gateway: GatewayDriver, key: str
 ) -> None:
     publish(code)
+    code.build(f"import time\ntime.sleep({START_SECONDS})\n{SECOND}".encode(), "server.py")
     has_ended = asyncio.Event()
-    replies: list[Reply] = []
+    replies: list[tuple[Reply, float]] = []
 
     async def client() -> None:
         while not has_ended.is_set():
-            replies.append(await called(gateway, code.at, "echo", {"n": 1}, key))
-            await asyncio.sleep(0.5)  # or the quota would be met
+            began = time.monotonic()
+            reply = await called(gateway, code.at, "echo", {"n": 1}, key)
+            replies.append((reply, time.monotonic() - began))
+            await asyncio.sleep(1.0)  # or the quota would be met
 
     async def fifty() -> None:
         await asyncio.gather(*(client() for _ in range(50)))
 
     calling = asyncio.run_coroutine_threadsafe(fifty(), gateway._loop)
-    gateway.run(until(lambda: len(replies) > 50))
-    publish(code, "handshake")
+    gateway.run(until(lambda: len(replies) > 40))
     before = len(replies)
-    gateway.run(until(lambda: len(replies) > before + 150, 20))
+    code.publish()
+    gateway.run(until(lambda: "second" in str(replies[-1][0].result), 30))
+    after = len(replies)
+    gateway.run(until(lambda: len(replies) > after + 50, 20))
     gateway._loop.call_soon_threadsafe(has_ended.set)
     calling.result(30)
-    assert {reply.status for reply in replies} == {200}
-    assert [reply.result for reply in replies if reply.result.get("isError")] == []
+    assert {reply.status for reply, _ in replies} == {200}
+    assert [reply.result for reply, _ in replies if reply.result.get("isError")] == []
+    assert max(seconds for _, seconds in replies[before:]) < START_SECONDS
