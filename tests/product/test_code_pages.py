@@ -17,7 +17,7 @@ from servers.runner.errors import Unbuildable
 from tests.coding import PROGRAM, fake_runner, offering, tool
 from tests.installation import MOORING, Installation
 from tests.product.test_tour import browser, fits, keep_picture, page, submit
-from tests.product.test_upstream_pages import sign_in
+from tests.product.test_upstream_pages import asked, sign_in
 from tests.runners import FakeRunner
 
 __all__ = ["browser", "fake_runner", "page"]
@@ -25,15 +25,21 @@ INSTRUCTIONS = "Ask for a city. Say where the weather comes from."
 
 
 @pytest.fixture
-def runner(installation: Installation, fake_runner: FakeRunner) -> Iterator[FakeRunner]:
-    """Where the installation looks for its runner; a worker asks it."""
+def found_runner(installation: Installation, fake_runner: FakeRunner) -> Iterator[FakeRunner]:
+    """Where the installation looks for its runner."""
     usual = Path(installation.environment["MOORING_DATA_DIR"]) / "runner"
     usual.symlink_to(fake_runner.folder)
+    yield fake_runner
+    usual.unlink()
+
+
+@pytest.fixture
+def runner(installation: Installation, found_runner: FakeRunner) -> Iterator[FakeRunner]:
+    """A worker asks it."""
     worker = subprocess.Popen([MOORING, "worker", "--concurrency", "1"], env=installation.environment)
     try:
-        yield fake_runner
+        yield found_runner
     finally:
-        usual.unlink()
         worker.send_signal(signal.SIGTERM)
         try:
             worker.wait(30)
@@ -113,6 +119,33 @@ def test_code_is_uploaded_watched_while_it_is_built_and_taken(
     page.get_by_text("forecast changed", exact=True).click()
     expect(page.locator(".diff .new")).to_contain_text("day by day")
     keep_picture(page, "code-compared")
+
+
+def test_a_process_that_sleeps_is_shown_asleep_and_woken_by_a_call(
+    page: Page, installation: Installation, found_runner: FakeRunner, tmp_path: Path
+) -> None:
+    tenant, program = installation.tenant(), tmp_path / "weather.py"
+    program.write_bytes(PROGRAM)
+    found_runner.engine.offer = offering(tool("forecast"))
+    installation.ok("deploy", str(program), "--tenant", tenant, "--server", "weather", "--public")
+    endpoint = f"{installation.origin}/t/{tenant}/weather/mcp"
+    asked(endpoint, "tools/call", name="forecast", arguments={})
+    found_runner.pass_(601)
+    sign_in(page, tenant)
+    page.goto(f"/app/{tenant}/servers/weather/code/")
+    expect(page.get_by_text("asleep", exact=True)).to_be_visible()
+    expect(page.get_by_text("it was idle")).to_be_visible()
+    keep_picture(page, "code-asleep")
+    page.get_by_role("link", name="Logs").click()
+    expect(page.get_by_text("asleep", exact=True)).to_be_visible()
+    page.evaluate("window.isTheSamePage = true")
+    answer = asked(endpoint, "tools/call", name="forecast", arguments={"city": "Bern"})
+    assert answer["content"][0]["text"] == '{"city":"Bern"}'
+    # The page finds out by itself.
+    expect(page.get_by_text("ready", exact=True)).to_be_visible()
+    assert page.evaluate("window.isTheSamePage")
+    assert found_runner.engine.starts == 2
+    keep_picture(page, "code-awake")
 
 
 def test_a_build_that_fails_and_a_machine_that_is_not_safe_are_told(

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Page, expect
 
 from tests.installation import Installation
-from tests.product.test_tour import browser, fits, keep_picture, page, submit
+from tests.product.test_tour import browser, keep_picture, page, submit
 from tests.servers.gateway.test_remote import changed, listing, peer
 from tests.servers.runtimes.remote.peers import Peer
 
 __all__ = ["browser", "page", "peer"]
+ABOUT: dict[str, Any] = {
+    "protocolVersion": "2026-07-28",
+    "clientInfo": {"name": "test", "version": "1"},
+    "clientCapabilities": {},
+}
 ECHO = """mooring: 1
 server: {title: Echo}
 tools:
@@ -25,6 +33,26 @@ def sign_in(page: Page, tenant: str) -> None:
     page.get_by_label("Password").fill("correct horse battery")
     with page.expect_navigation(wait_until="load"):
         page.get_by_role("button", name="Sign in", exact=True).click()
+
+
+def asked(endpoint: str, method: str, **params: Any) -> Any:
+    """What a server that needs no key answers to a client of 2026-07-28."""
+    meta = {f"io.modelcontextprotocol/{name}": value for name, value in ABOUT.items()}
+    message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params | {"_meta": meta}}
+    named = {"Mcp-Name": params["name"]} if "name" in params else {}
+    headers = {
+        "Content-Type": "application/json",
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": ABOUT["protocolVersion"],
+        "Mcp-Method": method,
+    }
+    request = urllib.request.Request(endpoint, json.dumps(message).encode(), headers | named)
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return json.load(response)["result"]
+
+
+def text_of(result: Any) -> str:
+    return str(result["content"][0]["text"])
 
 
 def test_a_changed_tool_is_held_back_shown_and_accepted_with_one_click(
@@ -59,7 +87,7 @@ def test_a_dead_member_costs_only_its_own_tools_and_the_settings_say_so(
     manifest.write_text(ECHO)
     for slug in ("one", "two", "whole"):
         installation.ok("deploy", str(manifest), "--tenant", tenant, "--server", slug, "--public")
-    whole = f"/app/{tenant}/servers/whole/"
+    whole, endpoint = f"/app/{tenant}/servers/whole/", f"{installation.origin}/t/{tenant}/whole/mcp"
     sign_in(page, tenant)
     page.goto(f"{whole}members/")
     for number, slug in enumerate(("one", "two")):
@@ -71,13 +99,17 @@ def test_a_dead_member_costs_only_its_own_tools_and_the_settings_say_so(
     expect(page.get_by_text("served", exact=True)).to_have_count(2)
     page.goto(f"{whole}versions/")
     submit(page, "Publish and make live")
-    assert installation.ok("call", f"{tenant}/whole", "one_echo") == "alive\n"
+    for name in ("one_echo", "two_echo"):
+        assert text_of(asked(endpoint, "tools/call", name=name)) == "alive"
     page.goto(f"/app/{tenant}/servers/one/settings/")
     page.get_by_role("button", name="Delete…").click()
     submit(page, "Delete the server")
     page.goto(f"{whole}settings/")
     expect(page.get_by_text("There is no such server.")).to_be_visible()
-    fits(page)
-    assert installation.ok("call", f"{tenant}/whole", "two_echo") == "alive\n"
+    keep_picture(page, "dead-member")
+    listed = asked(endpoint, "tools/list")
+    assert {tool["name"] for tool in listed["tools"]} == {"echo", "two_echo"}
+    assert listed["_meta"]["mooring/missing"] == ["one: there is no such server."]
+    assert text_of(asked(endpoint, "tools/call", name="two_echo")) == "alive"
     gone = installation.run("call", f"{tenant}/whole", "one_echo")
     assert gone.returncode == 1
