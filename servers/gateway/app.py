@@ -14,6 +14,7 @@ from django.conf import settings
 from mooring.errors import MooringError, NotFound, Unauthenticated, Unavailable
 from servers.gateway import batches, dispatch, refusals
 from servers.gateway.answering import JSON, TEXT, Header, send_answer, sent_directly
+from servers.gateway.client import Client
 from servers.gateway.direct import Direct, direct_of
 from servers.gateway.plane import Plane
 from servers.gateway.request import Disconnected, Receive, Scope, Send, wanted_headers
@@ -69,7 +70,7 @@ class Gateway:
 class _Exchange:
     """One HTTP request from its head to its answer."""
 
-    __slots__ = ("body", "call", "direct", "is_batch", "plane", "receive", "send", "slot", "verb")
+    __slots__ = ("body", "call", "client", "direct", "is_batch", "plane", "send", "slot", "verb")
 
     def __init__(
         self, plane: Plane, call: Call, verb: str, receive: Receive, send: Send, direct: Direct | None
@@ -77,7 +78,7 @@ class _Exchange:
         self.plane = plane
         self.call = call
         self.verb = verb
-        self.receive = receive
+        self.client = Client(receive, send)
         self.send = send
         self.direct = direct
         self.body = b""
@@ -102,9 +103,13 @@ class _Exchange:
             if self.slot:
                 self.plane.quotas.release(self.slot)
             self.plane.bodies.release(len(self.body))
-        call.answer_bytes = len(body)
+            if self.client.events is not None:
+                self.client.events.close()
+        call.answer_bytes = len(body) + self.client.heard_bytes
         if not self.is_batch:
             self.plane.note(call, is_admitted=bool(self.slot))
+        if self.client.events is not None and self.client.heard_bytes:
+            return await self.client.events.end(body)
         headers = [*headers, (b"x-request-id", call.request_id.encode())]
         if not sent_directly(self.direct, status, body, headers, kind=kind):
             await send_answer(self.send, status, body, headers, kind=kind, accepted=call.headers)
@@ -131,7 +136,9 @@ class _Exchange:
             raise refusals.NotAllowed("Send messages with POST.")
         _check_media(self.call.headers)
         limit = endpoint.facts.limits.request_bytes
-        self.body = await self.plane.bodies.read(self.receive, self.call.headers, limit, direct=self.direct)
+        self.body = await self.plane.bodies.read(
+            self.client.receive, self.call.headers, limit, direct=self.direct
+        )
         self.call.request_bytes = len(self.body)
         try:
             envelope = self.call.envelope = envelopes.read(self.body)
@@ -142,11 +149,13 @@ class _Exchange:
         self.slot = await admit(self.call, endpoint, principal, self.plane.quotas, self.plane.journal)
         metrics.note_admitting(time.perf_counter() - began)
         return await dispatch.answer(
-            self.call, envelope, endpoint, principal, self.plane.directory, self.plane.sealer, self.receive
+            self.call, envelope, endpoint, principal, self.plane.directory, self.plane.sealer, self.client
         )
 
     async def _answer_batch(self, endpoint: Endpoint, principal: Principal) -> dispatch.Answer:
-        batch = await batches.received(self.plane, self.call, self.body, endpoint, principal, self.receive)
+        batch = await batches.received(
+            self.plane, self.call, self.body, endpoint, principal, self.client.receive
+        )
         self.is_batch = True
         return await batch.answer()
 

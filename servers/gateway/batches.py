@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mooring.errors import TooLarge
 from servers.gateway import dispatch, refusals, sessions
+from servers.gateway.client import Client
 from servers.gateway.plane import Plane
 from servers.gateway.request import Receive
 from servers.pipeline.admit import admit
@@ -56,11 +57,11 @@ class Batch:
     async def _answer_one(self, envelope: Envelope) -> bytes:
         """Empty for a notification. Never raises for what is wrong with the message."""
         call, plane = self.call.of_batch(envelope), self.plane
-        slot = ""
+        slot, client = "", Client(self.receive, None)
         try:
             slot = await admit(call, self.endpoint, self.principal, plane.quotas, plane.journal)
             _, body, _ = await dispatch.answer(
-                call, envelope, self.endpoint, self.principal, plane.directory, plane.sealer, self.receive
+                call, envelope, self.endpoint, self.principal, plane.directory, plane.sealer, client
             )
             self._fit(body)
         except asyncio.CancelledError:

@@ -12,7 +12,7 @@ import msgspec
 from mooring.errors import NotFound
 from servers.gateway import sessions
 from servers.gateway.answering import Header
-from servers.gateway.request import Receive
+from servers.gateway.client import Client
 from servers.gateway.watch import Watch
 from servers.pipeline import lists, metrics, reading, tools
 from servers.pipeline.call import Call
@@ -43,7 +43,7 @@ async def answer(
     principal: Principal,
     directory: Directory,
     sealer: Sealer,
-    receive: Receive,
+    client: Client,
 ) -> Answer:
     meta = modern.meta_of(envelope)
     if modern.is_modern(envelope, meta, call.headers):
@@ -56,13 +56,13 @@ async def answer(
             call, endpoint, directory
         )
         call.snapshot = snapshot
-        result = await _result(call, snapshot, endpoint, directory, sealer, receive)
+        result = await _result(call, snapshot, endpoint, directory, sealer, client)
         cache = {"ttlMs": 0 if call.is_draft else LIST_TTL, "cacheScope": _scope_of(endpoint, principal)}
         modern.complete(result, server=snapshot.info, method=call.method, cache=cache)
         return 200, _encoded(envelope, result), []
     if envelope.method == "initialize":
         return await _initialize(call, envelope, endpoint, principal, directory, sealer)
-    return await _in_session(call, envelope, endpoint, principal, directory, sealer, receive)
+    return await _in_session(call, envelope, endpoint, principal, directory, sealer, client)
 
 
 async def end(
@@ -98,7 +98,7 @@ async def _in_session(
     principal: Principal,
     directory: Directory,
     sealer: Sealer,
-    receive: Receive,
+    client: Client,
 ) -> Answer:
     session = await sessions.current_session(call, endpoint, principal, directory=directory, sealer=sealer)
     call.revision, call.client, call.session = session.revision, session.client, session.nonce.hex()
@@ -113,8 +113,7 @@ async def _in_session(
         return 200, _encoded(envelope, {}), []
     snapshot = endpoint.snapshots.peek(call.selector or LIVE) or await _snapshot(call, endpoint, directory)
     call.snapshot = snapshot
-    # A handshake client that hangs up has not cancelled, so its call is not watched (specification, transports).
-    result = await _result(call, snapshot, endpoint, directory, sealer, None)
+    result = await _result(call, snapshot, endpoint, directory, sealer, client)
     return 200, _encoded(envelope, result), []
 
 
@@ -143,11 +142,11 @@ async def _result(
     endpoint: Endpoint,
     directory: Directory,
     sealer: Sealer,
-    receive: Receive | None,
+    client: Client,
 ) -> Json:
     method, params = call.method, call.params
     if method == "tools/call":
-        return await _call_tool(call, snapshot, endpoint, receive)
+        return await _call_tool(call, snapshot, endpoint, client)
     if method in lists.LISTS:
         return await lists.listed(
             method,
@@ -160,11 +159,11 @@ async def _result(
             principal="" if call.principal is None else call.principal.key,
         )
     if method in _READING:
-        return await _read(call, snapshot, endpoint, receive)
+        return await _read(call, snapshot, endpoint, client)
     return modern.discovered(snapshot.instructions)
 
 
-async def _read(call: Call, snapshot: Snapshot, endpoint: Endpoint, receive: Receive | None) -> Json:
+async def _read(call: Call, snapshot: Snapshot, endpoint: Endpoint, client: Client) -> Json:
     params, revision = call.params, call.revision
     asked = RemoteCall(
         asyncio.get_running_loop().time() + reading.SECONDS,
@@ -180,10 +179,10 @@ async def _read(call: Call, snapshot: Snapshot, endpoint: Endpoint, receive: Rec
         work = reading.get_prompt(params, snapshot, revision, asked)
     else:
         work = reading.completed(params, snapshot, asked)
-    return await work if receive is None else await _unless_disconnected(work, receive)
+    return await _while_wanted(work, call, client)
 
 
-async def _call_tool(call: Call, snapshot: Snapshot, endpoint: Endpoint, receive: Receive | None) -> Json:
+async def _call_tool(call: Call, snapshot: Snapshot, endpoint: Endpoint, client: Client) -> Json:
     params = call.params
     call.subject = str(params.get("name", ""))
     tool = tools.resolve(params, snapshot)
@@ -192,7 +191,7 @@ async def _call_tool(call: Call, snapshot: Snapshot, endpoint: Endpoint, receive
         tools.check_mirrored(tool, arguments, call.headers)
     outcome = tools.validated(tool, arguments)
     if outcome is None:
-        began = time.perf_counter()
+        began, is_immediate = time.perf_counter(), tool.binding.is_immediate
         work = tools.run(
             tool,
             arguments,
@@ -200,11 +199,9 @@ async def _call_tool(call: Call, snapshot: Snapshot, endpoint: Endpoint, receive
             request_id=call.request_id,
             principal="" if call.principal is None else call.principal.key,
             session=call.session,
+            listener=None if is_immediate else client.listener(call),
         )
-        if receive is None or tool.binding.is_immediate:
-            outcome = await work
-        else:
-            outcome = await _unless_disconnected(work, receive)
+        outcome = await work if is_immediate else await _while_wanted(work, call, client)
         metrics.note_running(time.perf_counter() - began)
     if outcome.is_error:
         call.status, call.code = "error", outcome.failure or "tool_error"
@@ -213,9 +210,14 @@ async def _call_tool(call: Call, snapshot: Snapshot, endpoint: Endpoint, receive
     return call_result(outcome, tool.output_schema, call.revision)
 
 
-async def _unless_disconnected(work: Awaitable[T], receive: Receive) -> T:
-    """Run until done, or cancel when the client goes: on this revision that is the cancellation signal."""
-    with Watch(receive):
+async def _while_wanted(work: Awaitable[T], call: Call, client: Client) -> T:
+    """Run until done, or cancel when the client goes: on the newest revision that is the cancellation signal.
+
+    A handshake client that hangs up has not cancelled (specification, transports), so its call is not watched.
+    """
+    if call.revision != MODERN:
+        return await work
+    with Watch(client.receive):
         return await work
 
 

@@ -32,7 +32,10 @@ def open_session(
 async def current_session(
     call: Call, endpoint: Endpoint, principal: Principal, *, directory: Directory, sealer: Sealer
 ) -> Session:
-    """Raises 400 without a session id, and 404 for one that is unknown, ended or another principal's."""
+    """Raises 400 without a session id, and 404 for one that is unknown, ended or another principal's.
+
+    The log level that the session was set to is left on the call.
+    """
     token = call.headers.get("mcp-session-id")
     if token is None:
         raise handshake.session_missing()
@@ -46,6 +49,7 @@ async def current_session(
     facts = directory.sessions.peek(nonce) or await directory.session(nonce)
     if facts.has_ended:
         raise handshake.session_unknown()
+    call.log_level = facts.log_level
     return session
 
 

@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import msgspec
@@ -197,7 +197,9 @@ class CachedTool:
     async def call(self, call: ToolCall) -> Outcome:
         if not self._policy.shared and not call.principal:
             return await self._binding.call(call)
-        return await self._answers.answer(self._key(call), self._policy, lambda: self._binding.call(call))
+        # Several may wait for one answer, and most find it made: nobody is told of how it comes about.
+        quiet = replace(call, listener=None)
+        return await self._answers.answer(self._key(call), self._policy, lambda: self._binding.call(quiet))
 
     def _key(self, call: ToolCall) -> bytes:
         caller = "" if self._policy.shared else call.principal

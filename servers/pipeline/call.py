@@ -45,6 +45,7 @@ class Call(msgspec.Struct, eq=False):
     subject: str = ""
     status: str = "ok"
     code: str = ""
+    log_level: str = ""
     request_bytes: int = 0
     answer_bytes: int = 0
     started: float = msgspec.field(default_factory=time.perf_counter)

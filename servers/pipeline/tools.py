@@ -13,7 +13,7 @@ from servers.protocol import modern
 from servers.protocol.errors import ProtocolError, invalid_params
 from servers.protocol.headers import first_mismatch
 from servers.runtimes.alarms import TimeLimit
-from servers.runtimes.base import UNSET, Outcome, ToolCall, text_outcome
+from servers.runtimes.base import UNSET, Listener, Outcome, ToolCall, text_outcome
 
 
 def resolve(params: Mapping[str, Any], snapshot: Snapshot) -> Tool:
@@ -60,10 +60,11 @@ async def run(
     request_id: str,
     principal: str,
     session: str = "",
+    listener: Listener | None = None,
 ) -> Outcome:
     """The tool's answer, checked against its output schema. The deadline holds even for a runtime that ignores it."""
     deadline = asyncio.get_running_loop().time() + tool.seconds
-    call = ToolCall(arguments, deadline, answer_bytes, request_id, principal, session)
+    call = ToolCall(arguments, deadline, answer_bytes, request_id, principal, session, listener)
     if tool.binding.is_immediate:
         outcome = await tool.binding.call(call)
     else:

@@ -11,12 +11,31 @@ from servers.protocol.outcome import UNSET, Outcome, Structured, text_outcome
 __all__ = ["UNSET", "Health", "Outcome", "Structured", "ToolBinding", "ToolCall", "text_outcome"]
 
 
+class Listener(Protocol):
+    """The caller of a tool, as one who may want to hear of it while it runs. Both methods wait while the caller's
+    connection takes no more, so whoever tells is slowed down to the speed of the one who listens.
+    """
+
+    @property
+    def wants_progress(self) -> bool: ...
+
+    @property
+    def log_level(self) -> str:
+        """The least severe level of log messages that is wanted; "" for none."""
+
+    async def progress(self, progress: float, total: float | None = None, message: str = "") -> None:
+        """How far it is, of `total` where that is known. What is no further than before is not told."""
+
+    async def log(self, level: str, data: Any, logger: str = "") -> None:
+        """A log message of the tool. `data` is any JSON value."""
+
+
 @dataclass(slots=True)  # not frozen: that makes each one cost a microsecond more, and there is one a call
 class ToolCall:
     """One call of one tool. `deadline` is on the event loop's clock; `answer_bytes` bounds the upstream's body.
 
     `principal` tells callers apart, for what may not be shared between them; `session` names the client's session,
-    where its revision of MCP has one.
+    where its revision of MCP has one. `listener` is None when the client wants to hear of nothing but the answer.
     """
 
     arguments: Mapping[str, Any]
@@ -25,6 +44,7 @@ class ToolCall:
     request_id: str = ""
     principal: str = ""
     session: str = ""
+    listener: Listener | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,13 @@ class Reply:
         return json.loads(self.body)
 
     @property
+    def messages(self) -> list[Any]:
+        """Those of an event stream."""
+        assert self.headers["content-type"] == "text/event-stream", self.body
+        lines = self.body.decode().splitlines()
+        return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+
+    @property
     def result(self) -> Any:
         assert self.status == 200, self.body
         return self.json["result"]
@@ -101,7 +108,7 @@ class GatewayDriver:
         if not sent:
             return Reply(0, {}, b"")
         received = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-        content = sent[1]["body"]
+        content = b"".join(part["body"] for part in sent[1:])
         if received.get("content-encoding") == "gzip":
             content = gzip.decompress(content)
         return Reply(sent[0]["status"], received, content)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from servers.runtimes.base import Listener
 from servers.runtimes.remote.endpoint import SHARED, Headers, Identity
 
 Json = dict[str, Any]
@@ -27,6 +28,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     """One request. `limit` bounds the answer's bytes; `mirrored` are the Mcp-Param-* headers, for the modern era.
 
     `deadline` is on the event loop's clock; what is left until then is told to the upstream where its transport allows.
+    `listener` hears what the upstream says of the request before it answers.
     """
 
     method: str
@@ -35,6 +37,7 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     identity: Identity = SHARED
     mirrored: Headers = ()
     deadline: float = 0.0
+    listener: Listener | None = None
 
     def seconds_left(self) -> float:
         return self.deadline - asyncio.get_running_loop().time()

@@ -15,7 +15,7 @@ import msgspec
 
 from servers.protocol.headers import MirroredParameter
 from servers.runtimes.alarms import TimeLimit
-from servers.runtimes.base import Outcome
+from servers.runtimes.base import Listener, Outcome
 from servers.runtimes.breaker import Verdict
 from servers.runtimes.remote import modern, results
 from servers.runtimes.remote.asking import Ask, Json
@@ -56,15 +56,17 @@ class Caller(ABC):
         is_idempotent: bool = False,
         mirrored: Iterable[MirroredParameter] = (),
         identity: Identity = SHARED,
+        listener: Listener | None = None,
     ) -> Outcome:
-        """`limit` bounds the answer's bytes; `mirrored` are the annotated properties of the upstream's own schema.
+        """`limit` bounds the answer's bytes; `mirrored` are the annotated properties of the upstream's own schema;
+        `listener` hears of the call while it runs.
 
         Raises ProtocolError for what passes on as such: the upstream knows no such tool, or refuses the arguments.
         """
         params = {"name": name, "arguments": arguments}
         try:
             headers = modern.mirrored(mirrored, arguments) if mirrored else ()
-            ask = Ask("tools/call", params, limit, identity, headers, deadline)
+            ask = Ask("tools/call", params, limit, identity, headers, deadline, listener)
             result = await self.ask(ask, results.TOOL, is_idempotent)
             return results.outcome_of(result)
         except CallFailed as failed:

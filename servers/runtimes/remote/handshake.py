@@ -15,7 +15,7 @@ from servers.protocol.errors import INVALID_PARAMS, METHOD_NOT_FOUND
 from servers.protocol.revisions import HANDSHAKE, NEWEST_HANDSHAKE
 from servers.runtimes.patience import PatientHeaders
 from servers.runtimes.remote.asking import About, Ask, Era
-from servers.runtimes.remote.bounds import RESUME_SECONDS, RESUMPTIONS, SESSION_ID
+from servers.runtimes.remote.bounds import ERROR_BYTES, RESUME_SECONDS, RESUMPTIONS, SESSION_ID
 from servers.runtimes.remote.endpoint import Identity
 from servers.runtimes.remote.failures import (
     BadStatus,
@@ -29,6 +29,7 @@ from servers.runtimes.remote.failures import (
 )
 from servers.runtimes.remote.messages import Head, Reply, notification, reply_to, request, result_of
 from servers.runtimes.remote.modern import text_of
+from servers.runtimes.remote.told import Told, severity, told_of
 from servers.runtimes.remote.wire import StreamEnded, Wire
 
 INITIALIZE_BYTES = 1024 * 1024
@@ -67,6 +68,7 @@ class HandshakeSession:
         self._has_name = bool(session)
         self.about = about
         self.is_lost = False
+        self._log_level = ""
 
     async def begin(self) -> None:
         """Tell the upstream that its answer is understood. Raises CallFailed."""
@@ -79,9 +81,12 @@ class HandshakeSession:
 
     async def ask(self, ask: Ask) -> tuple[int, bytes]:
         request_id = next(self._ids)
-        body = request(request_id, ask.method, ask.params)
+        told = told_of(ask.listener, request_id)
+        if told is not None:
+            await self._lower_log_level(told.log_level)
+        body = request(request_id, ask.method, ask.params if told is None else _with_meta(ask.params, told))
         try:
-            return request_id, await self._answer(body, request_id, ask)
+            return request_id, await self._answer(body, request_id, ask, told)
         except BadStatus as bad:
             raise self._judged(bad) from None
         except asyncio.CancelledError:
@@ -89,14 +94,25 @@ class HandshakeSession:
             self._wire.errands.run(self._wire.tell(self._headers, cancelled(request_id)))
             raise
 
-    async def _answer(self, body: bytes, request_id: int, ask: Ask) -> bytes:
+    async def _lower_log_level(self, level: str) -> None:
+        """Have the session's messages sent down to this level. They belong to a call by the stream they come on."""
+        if severity(level) >= severity(self._log_level) or "logging" not in (self.about.capabilities or {}):
+            return
+        before, self._log_level = self._log_level, level
+        number, ask = next(self._ids), Ask("logging/setLevel", {"level": level}, ERROR_BYTES)
+        try:
+            await self._answer(request(number, ask.method, ask.params), number, ask, None)
+        except CallFailed:
+            self._log_level = before  # the call is what matters, and shows what is wrong
+
+    async def _answer(self, body: bytes, request_id: int, ask: Ask, told: Told | None) -> bytes:
         response = await self._wire.send("POST", self._patient.within(ask.seconds_left()), body)
         try:
-            return await self._wire.answer(response, request_id, ask.limit, self._refuse)
+            return await self._wire.answer(response, request_id, ask.limit, self._refuse, told)
         except StreamEnded as ended:
-            return await self._rest(ended, request_id, ask.limit)
+            return await self._rest(ended, request_id, ask.limit, told)
 
-    async def _rest(self, ended: StreamEnded, request_id: int, limit: int) -> bytes:
+    async def _rest(self, ended: StreamEnded, request_id: int, limit: int, told: Told | None) -> bytes:
         """An upstream of 2025-11-25 may hang up and be asked for what is left of the stream.
 
         Whatever goes wrong now, the request was taken: it must not look as if it had been refused.
@@ -104,7 +120,7 @@ class HandshakeSession:
         for attempt in range(RESUMPTIONS):
             response = await self._resumed(ended, attempt)
             try:
-                return await self._wire.answer(response, request_id, limit, self._refuse)
+                return await self._wire.answer(response, request_id, limit, self._refuse, told)
             except StreamEnded as again:
                 again.search.events.last_id = again.search.events.last_id or ended.search.events.last_id
                 ended = again
@@ -148,6 +164,10 @@ class HandshakeSession:
         self.leave()
         if self._has_name:
             await self._wire.end(self._headers)
+
+
+def _with_meta(params: Mapping[str, Any], told: Told) -> dict[str, Any]:
+    return {**params, "_meta": told.meta} if told.meta else dict(params)
 
 
 async def open_session(wire: Wire, identity: Identity) -> HandshakeSession:

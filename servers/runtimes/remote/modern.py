@@ -33,6 +33,7 @@ from servers.runtimes.remote.failures import (
     refused_argument,
 )
 from servers.runtimes.remote.messages import Reply, request, result_of
+from servers.runtimes.remote.told import Told, told_of
 from servers.runtimes.remote.wire import StreamEnded, Wire
 
 DISCOVER = "server/discover"
@@ -93,13 +94,12 @@ class Modern:
 
     async def _answer(self, ask: Ask) -> tuple[int, bytes]:
         request_id = next(self._ids)
+        told = told_of(ask.listener, request_id)
         # Last, so that nothing of the caller's replaces it.
-        body = request(
-            request_id, ask.method, {**ask.params, "_meta": self._meta_of(ask.identity.capabilities)}
-        )
+        body = request(request_id, ask.method, {**ask.params, "_meta": self._meta_of(ask, told)})
         response = await self._wire.send("POST", self._headers(ask), body)
         try:
-            return request_id, await self._wire.answer(response, request_id, ask.limit)
+            return request_id, await self._wire.answer(response, request_id, ask.limit, told=told)
         except StreamEnded:
             raise broken_off() from None
 
@@ -126,19 +126,25 @@ class Modern:
             own["Mcp-Name"] = _header_text(name)
         return self._wire.posted(ask.identity, own)
 
-    def _meta_of(self, capabilities: bytes) -> msgspec.Raw:
+    def _meta_of(self, ask: Ask, told: Told | None) -> Mapping[str, Any] | msgspec.Raw:
         """Ours alone: nothing of our client's `_meta` travels on."""
+        capabilities = ask.identity.capabilities
+        if told is not None:
+            level = {modern.LOG_LEVEL: told.log_level} if told.log_level else {}
+            return {**self._mine(capabilities), **told.meta, **level}
         meta = self._meta.get(capabilities)
         if meta is None:
             if len(self._meta) >= _PREPARED:
                 self._meta.clear()
-            mine = {
-                modern.VERSION: MODERN,
-                modern.CLIENT: self._wire.introduction.as_json,
-                modern.CAPABILITIES: msgspec.Raw(capabilities),
-            }
-            meta = self._meta[capabilities] = msgspec.Raw(msgspec.json.encode(mine))
+            meta = self._meta[capabilities] = msgspec.Raw(msgspec.json.encode(self._mine(capabilities)))
         return meta
+
+    def _mine(self, capabilities: bytes) -> dict[str, Any]:
+        return {
+            modern.VERSION: MODERN,
+            modern.CLIENT: self._wire.introduction.as_json,
+            modern.CAPABILITIES: msgspec.Raw(capabilities),
+        }
 
 
 def mirrored(parameters: Iterable[MirroredParameter], arguments: Mapping[str, Any]) -> Headers:

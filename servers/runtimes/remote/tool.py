@@ -11,7 +11,7 @@ import msgspec
 
 from servers.protocol.errors import ProtocolError
 from servers.protocol.headers import MirroredParameter
-from servers.runtimes.base import UNSET, Outcome, ToolCall
+from servers.runtimes.base import UNSET, Listener, Outcome, ToolCall
 from servers.runtimes.remote.asking import Json
 from servers.runtimes.remote.calling import Caller
 from servers.runtimes.remote.endpoint import SHARED, Identity
@@ -118,6 +118,7 @@ class RemoteTool(_Binding):
                 is_idempotent=self._is_idempotent,
                 mirrored=self._mirrored,
                 identity=self._as(call),
+                listener=self._listener_of(call),
             )
         except ProtocolError as error:
             raise self._error(error) from None
@@ -125,6 +126,34 @@ class RemoteTool(_Binding):
             return outcome
         structured = outcome.structured if outcome.structured is UNSET else self._hidden(outcome.structured)
         return replace(outcome, content=self._hidden(outcome.content), structured=structured)
+
+    def _listener_of(self, call: ToolCall) -> Listener | None:
+        if call.listener is None or self._masking is None:
+            return call.listener
+        return _Masked(call.listener, self._masking)
+
+
+@dataclass(frozen=True, slots=True)
+class _Masked:
+    """A listener who hears no secrets."""
+
+    listener: Listener
+    masking: Masking
+
+    @property
+    def wants_progress(self) -> bool:
+        return self.listener.wants_progress
+
+    @property
+    def log_level(self) -> str:
+        return self.listener.log_level
+
+    async def progress(self, progress: float, total: float | None = None, message: str = "") -> None:
+        await self.listener.progress(progress, total, self.masking.text(message))
+
+    async def log(self, level: str, data: Any, logger: str = "") -> None:
+        hidden, _ = self.masking.json(data, msgspec.json.encode(data).decode())
+        await self.listener.log(level, hidden, self.masking.text(logger))
 
 
 class RemoteResources(_Binding):

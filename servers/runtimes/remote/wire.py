@@ -33,6 +33,7 @@ from servers.runtimes.remote.failures import (
     too_large,
 )
 from servers.runtimes.remote.messages import Head, error_in, heads
+from servers.runtimes.remote.told import Told
 from servers.runtimes.upstreams import Upstream
 
 BOTH = "application/json, text/event-stream"
@@ -85,9 +86,15 @@ class Wire:
         await _drained(response)
 
     async def answer(
-        self, response: aiohttp.ClientResponse, request_id: int, limit: int, refuse: Refuse | None = None
+        self,
+        response: aiohttp.ClientResponse,
+        request_id: int,
+        limit: int,
+        refuse: Refuse | None = None,
+        told: Told | None = None,
     ) -> bytes:
-        """The message that answers the request. `refuse` replies to requests of the upstream, where it may ask.
+        """The message that answers the request. `refuse` replies to requests of the upstream, where it may ask; `told`
+        hears what it says before it answers.
 
         Raises CallFailed, BadStatus from 300 on, and StreamEnded when an event stream ended before the answer.
         """
@@ -100,24 +107,33 @@ class Wire:
                 raise too_large(limit)
             return body
         if kind.startswith("text/event-stream"):
-            return await self.found(response, Search(request_id, limit), refuse)
+            return await self.found(response, Search(request_id, limit), refuse, told)
         response.close()
         raise invalid("The upstream's answer is no MCP message.")
 
-    async def found(self, response: aiohttp.ClientResponse, search: Search, refuse: Refuse | None) -> bytes:
+    async def found(
+        self,
+        response: aiohttp.ClientResponse,
+        search: Search,
+        refuse: Refuse | None,
+        told: Told | None = None,
+    ) -> bytes:
         """The answer on an event stream."""
         content = response.content
         try:
             while not content.at_eof():
-                found, asked = search.sift(await content.readany())
+                found, others = search.sift(await content.readany())
+                if told is not None:
+                    for head, message in others:
+                        await told.hear(str(head.method), message)
                 if found is not None:
                     self._let_end(response)
                     return found
-                for request in asked:
-                    if refuse is not None and search.may_refuse():
+                for head, _ in others:
+                    if head.is_request and refuse is not None and search.may_refuse():
                         # That it did not like our refusal is no reason to miss its answer.
                         with suppress(CallFailed):
-                            await refuse(request)
+                            await refuse(head)
         except (aiohttp.ClientError, OSError):
             response.close()
             raise StreamEnded(search) from None
@@ -173,8 +189,8 @@ class Search:
         self._refusals_left = REFUSALS
         self.events = EventReader(limit + FRAME_BYTES)
 
-    def sift(self, chunk: bytes) -> tuple[bytes | None, list[Head]]:
-        """The answer, if it is there, and the upstream's own requests before it. Raises CallFailed."""
+    def sift(self, chunk: bytes) -> tuple[bytes | None, list[tuple[Head, bytes]]]:
+        """The answer, if it is there, and the upstream's requests and notifications before it. Raises CallFailed."""
         self._bytes_left -= len(chunk)
         if self._bytes_left < 0:
             raise too_large(self._limit)
@@ -182,18 +198,18 @@ class Search:
             events = self.events.feed(chunk)
         except TooLarge:
             raise too_large(self._limit) from None
-        asked: list[Head] = []
+        others: list[tuple[Head, bytes]] = []
         for event in events:
-            found = self._found(event.data, asked) if event.data else None
+            found = self._found(event.data, others) if event.data else None
             if found is not None:
-                return found, asked
-        return None, asked
+                return found, others
+        return None, others
 
     def may_refuse(self) -> bool:
         self._refusals_left -= 1
         return self._refusals_left >= 0
 
-    def _found(self, data: bytes, asked: list[Head]) -> bytes | None:
+    def _found(self, data: bytes, others: list[tuple[Head, bytes]]) -> bytes | None:
         try:
             messages = heads(data)
         except ValueError:
@@ -205,10 +221,10 @@ class Search:
                 raise invalid(f"The upstream sent more than {MESSAGES:,} messages before its answer.")
             if head.is_answer and head.id == self._request_id:
                 return message
-            if head.is_request:
-                asked.append(head)
-            elif head.is_answer or not head.method:
+            if head.is_answer or not head.method:
                 self._stray()
+            else:
+                others.append((head, message))
         return None
 
     def _stray(self) -> None:

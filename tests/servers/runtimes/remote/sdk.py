@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -46,6 +47,19 @@ async def chatty(steps: int, ctx: Context[Any, Any]) -> str:
     return "done"
 
 
+async def talks(ctx: Context[Any, Any]) -> str:
+    """Logs, reports progress in between, and answers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # logging is deprecated from 2026-07-28 on, and still spoken
+        await ctx.log("debug", "looking for the key")
+        await ctx.report_progress(0, 100)
+        await ctx.log("warning", {"door": "locked", "key": "hunter2"}, logger_name="door")
+        await ctx.report_progress(50, 100, "turning hunter2")
+        await ctx.report_progress(100, 100)
+        await ctx.log("info", "open")
+    return "opened"
+
+
 async def hangs_up(ctx: Context[Any, Any]) -> str:
     await ctx.close_sse_stream()
     await asyncio.sleep(0.01)
@@ -83,7 +97,7 @@ def server() -> MCPServer[Any]:
     def what_happened() -> list[str]:
         return calls
 
-    for tool in (echo, chatty, slow, what_happened, hangs_up, fails):
+    for tool in (echo, chatty, talks, slow, what_happened, hangs_up, fails):
         made.add_tool(tool)
     made.resource("notes://{name}")(note)
     made.resource("notes://today")(today)

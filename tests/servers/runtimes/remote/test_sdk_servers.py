@@ -74,6 +74,7 @@ async def test_lists_come_whole(client: RemoteClient, kind: str) -> None:
     assert [tool["name"] for tool in tools.definitions] == [
         "echo",
         "chatty",
+        "talks",
         "slow",
         "what_happened",
         "hangs_up",
