@@ -77,15 +77,13 @@ class Told:
         await self._listener.progress(said.progress, said.total, (said.message or "")[:SENTENCE])
 
     async def _logged(self, said: _Log) -> None:
-        if severity(said.level) >= self._severity:
+        if said.level in LOG_LEVELS and severity(said.level) >= self._severity:
             await self._listener.log(said.level, said.data, (said.logger or "")[:SENTENCE])
 
 
 def severity(level: str) -> float:
-    """Compares levels (RFC 5424). Of "" it is above all of them, of an unknown one below."""
-    if level in LOG_LEVELS:
-        return LOG_LEVELS.index(level)
-    return -1.0 if level else math.inf
+    """Compares levels (RFC 5424); "", which is none, is above all of them."""
+    return LOG_LEVELS.index(level) if level in LOG_LEVELS else math.inf
 
 
 def told_of(listener: Listener | None, request_id: int) -> Told | None:
