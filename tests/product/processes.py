@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import os
 import socket
+import subprocess
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from tests.installation import MOORING, Installation
 from tests.servers.conftest import GatewayDriver, Reply
 
 if TYPE_CHECKING:
@@ -122,3 +125,24 @@ def until(is_true: Callable[[], object], what: str, seconds: float = PATIENCE) -
         assert time.monotonic() - began < seconds, f"{what}: not within {seconds:g} s"
         pause.wait(0.02)
     return time.monotonic() - began
+
+
+def promised(seconds: float) -> float:
+    """How long may pass until something that is promised within `seconds` is so. `make soak` has the machine for
+    itself and takes it at its word; beside other tests two seconds more are granted."""
+    return seconds if os.environ.get("MOORING_SOAK") else seconds + 2.0
+
+
+@contextmanager
+def working(installation: Installation) -> Iterator[None]:
+    """With a worker for background jobs."""
+    worker = subprocess.Popen([MOORING, "worker", "--concurrency", "1"], env=installation.environment)
+    try:
+        yield
+    finally:
+        worker.terminate()
+        try:
+            worker.wait(30)
+        finally:
+            worker.kill()
+            worker.wait()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,10 @@ from playwright.sync_api import Page, expect
 from servers.runner.engine import Capabilities
 from servers.runner.errors import Unbuildable
 from tests.coding import PROGRAM, fake_runner, offering, tool
-from tests.installation import MOORING, Installation
-from tests.product.test_tour import browser, fits, keep_picture, page, submit
-from tests.product.test_upstream_pages import asked, sign_in
+from tests.installation import Installation
+from tests.product.browsing import browser, fits, keep_picture, page, sign_in, submit
+from tests.product.processes import working
+from tests.product.test_upstream_pages import asked
 from tests.runners import FakeRunner
 
 __all__ = ["browser", "fake_runner", "page"]
@@ -36,16 +35,8 @@ def found_runner(installation: Installation, fake_runner: FakeRunner) -> Iterato
 @pytest.fixture
 def runner(installation: Installation, found_runner: FakeRunner) -> Iterator[FakeRunner]:
     """A worker asks it."""
-    worker = subprocess.Popen([MOORING, "worker", "--concurrency", "1"], env=installation.environment)
-    try:
+    with working(installation):
         yield found_runner
-    finally:
-        worker.send_signal(signal.SIGTERM)
-        try:
-            worker.wait(30)
-        finally:
-            worker.kill()
-            worker.wait()
 
 
 def choose(page: Page, program: bytes) -> None:

@@ -1,184 +1,336 @@
-"""The README's tour in a browser: from signing up to a recorded call, wide and narrow, light and dark."""
+"""The README's tour in a browser, as a new user takes it: by clicks alone, wide and narrow, light and dark."""
 
 from __future__ import annotations
 
-import os
+import asyncio
+import json
 import re
 import secrets
-import shutil
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from typing import Any
 
+import httpx2
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+import yaml
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from playwright.sync_api import Locator, Page, expect
 
 from tests.installation import Installation
+from tests.origin import DOCUMENT, SECRET, PetShop
+from tests.product.browsing import MARKUP, PASSWORD, PLANTED, browser, keep_picture, page, submit
+from tests.product.processes import ProcessDriver, promised, until, working
 
-# Chromium would otherwise look up hosts of its maker at every start.
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
-
-
-def chromium() -> str:
-    """A browser on this machine; where we may, it is installed first."""
-    found = _found()
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        for step in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "chromium"]):
-            subprocess.run(["apt-get", *step], check=False, capture_output=True, timeout=600)
-        found = _found()
-    if found is None:
-        pytest.skip("No Chromium: install it, or name one in MOORING_TEST_CHROMIUM.")
-    return found
+__all__ = ["browser", "page"]
+CLIENTS = ("Claude Code", "Claude Desktop", "Cursor", "VS Code", "Codex", "Python", "TypeScript", "curl")
 
 
-def _found() -> str | None:
-    named = os.environ.get("MOORING_TEST_CHROMIUM")
-    return (
-        named or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    )
+@pytest.fixture(scope="module", autouse=True)
+def worker(installation: Installation) -> Iterator[None]:
+    with working(installation):
+        yield
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium(), args=FLAGS)
-        yield browser
-        browser.close()
+class Visitor:
+    """Somebody who reads the pages and clicks. One with a narrow screen puts markup into everything they write."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.is_narrow = page.evaluate("window.innerWidth") < 900
+
+    def says(self, text: str) -> str:
+        return f"{text} {MARKUP}" if self.is_narrow else text
+
+    def sees(self, name: str) -> None:
+        """A picture of the page, on which markup is text."""
+        keep_picture(self.page, f"tour-{name}")
+        assert self.page.locator(f'img[src="{PLANTED}"]').count() == 0
+
+    def fills(self, label: str | re.Pattern[str], text: str) -> None:
+        self.page.get_by_label(label, exact=True).fill(text)
+
+    def follows(self, link: str | re.Pattern[str], within: Page | Locator | None = None) -> None:
+        with self.page.expect_navigation(wait_until="load"):
+            (within or self.page).get_by_role("link", name=link, exact=True).first.click()
+
+    def goes_to(self, section: str) -> None:
+        """By the menu at the side, which a narrow screen has to open first."""
+        if self.is_narrow:
+            self.page.get_by_role("button", name="Open the menu").click()
+        self.follows(section, self.page.get_by_role("navigation", name="Organisation"))
+
+    def opens(self, tab: str) -> None:
+        """Of the server."""
+        self.follows(tab, self.page.get_by_role("navigation", name="Server"))
+
+    def confirms(self, question: str, answer: str) -> None:
+        self.page.get_by_role("button", name=question).first.click()
+        submit(self.page, answer)
 
 
-@pytest.fixture(params=[("light", 1280), ("dark", 375)], ids=["light-wide", "dark-narrow"])
-def page(request: pytest.FixtureRequest, browser: Browser, installation: Installation) -> Iterator[Page]:
-    """A page on which nothing may go wrong unseen: script errors and broken policies fail the test."""
-    scheme, width = request.param
-    context = browser.new_context(
-        base_url=installation.origin, color_scheme=scheme, viewport={"width": width, "height": 900}
-    )
-    page = context.new_page()
-    wrong: list[str] = []
-
-    def heard(message: ConsoleMessage) -> None:
-        if message.type == "error":
-            wrong.append(message.text)
-
-    page.on("console", heard)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.set_default_timeout(40_000)
-    yield page
-    context.close()
-    assert wrong == []
-
-
-def sign_up(page: Page) -> str:
-    """A new account, its address confirmed with the code from the inbox; returns the organisation's slug."""
-    slug = f"org-{secrets.token_hex(4)}"  # never six digits, which the inbox is searched for
+def test_a_new_user_takes_the_whole_tour_by_clicks(page: Page, shop: tuple[PetShop, str]) -> None:
     page.goto("/")
-    page.get_by_role("link", name="Make an account").click()
-    page.get_by_label("Email").fill(f"{slug}@example.com")
-    page.get_by_label("Password").fill("correct horse battery")
+    visitor = Visitor(page)
+    sign_up(visitor)
+    name_the_organisation(visitor)
+    import_the_pets(visitor)
+    point_it_at(visitor, shop[1])
+    describe_a_tool(visitor, shop[1])
+    try_it(visitor)
+    publish(visitor, "1.0.0")
+    key = make_a_key(visitor)
+    url = connect(visitor)
+    assert tools_of(url, key) == ["listPets", "get_pets_by_petId"]
+    assert "Rex" in called(url, key, "listPets", {"limit": 5})
+    find_the_call(visitor)
+    switch_a_tool_off(visitor)
+    publish(visitor, "2.0.0")
+    assert tools_of(url, key) == ["listPets"]
+    roll_back(visitor)
+    assert tools_of(url, key) == ["listPets", "get_pets_by_petId"]
+    revoke_the_key(visitor, url, key)
+    make_it_public(visitor)
+    assert tools_of(url, "") == ["listPets", "get_pets_by_petId"]
+    read_the_audit_log(visitor)
+
+
+def sign_up(visitor: Visitor) -> None:
+    page, mark = visitor.page, secrets.token_hex(4)
+    visitor.sees("landing")
+    visitor.follows("Make an account")
+    visitor.sees("sign-up")
+    visitor.fills("Email", f"{mark}@example.com")
+    visitor.fills("Password", PASSWORD)
     submit(page, "Sign up")
-    code_page = page.url
-    page.goto("/inbox/")
-    letter = page.get_by_text(re.compile(r"\b\d{6}\b")).first.inner_text()
-    found = re.search(r"\b(\d{6})\b", letter)
-    assert found
-    page.goto(code_page)
-    page.get_by_label("Code").fill(found[1])
+    visitor.sees("code")
+    visitor.follows("Read the mail in the development inbox")
+    letter = page.get_by_role("article").filter(has_text=f"{mark}@example.com").first
+    code = letter.locator(".bigcode").inner_text()
+    visitor.sees("inbox")
+    visitor.follows("Back to where you were")
+    visitor.fills("Code", code)
     submit(page, re.compile("Confirm|Continue|Verify"))
-    page.get_by_label("Name", exact=True).fill(f"Org {slug}")
-    page.get_by_label(re.compile("URL")).fill(slug)
-    submit(page, "Create the organisation")
-    expect(page.get_by_role("heading", name="What to do next")).to_be_visible()
-    return slug
 
 
-def submit(page: Page, button: str | re.Pattern[str]) -> None:
-    """Send a form and wait for the page that answers it."""
-    with page.expect_navigation(wait_until="load"):
-        page.get_by_role("button", name=button).click()
+def name_the_organisation(visitor: Visitor) -> None:
+    visitor.sees("organisation")
+    visitor.fills("Name", visitor.says("Pet lovers"))
+    visitor.fills(re.compile("^Name in URLs"), f"org-{secrets.token_hex(4)}")
+    submit(visitor.page, "Create the organisation")
+    expect(visitor.page.get_by_role("heading", name="What to do next")).to_be_visible()
+    visitor.sees("first-steps")
 
 
-def fits(page: Page) -> None:
-    """No page scrolls sideways."""
-    page.wait_for_load_state("load")
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), page.url
+def document(visitor: Visitor) -> str:
+    """The pet shop's, as YAML. It names no address at which there is a shop."""
+    told: dict[str, Any] = deepcopy(DOCUMENT)
+    told["info"] |= {"title": visitor.says("Pets"), "description": visitor.says("A shop of pets.")}
+    listing = told["paths"]["/pets"]["get"]
+    listing |= {"summary": visitor.says("List pets"), "description": visitor.says("All that are for sale.")}
+    listing["parameters"][0]["description"] = visitor.says("How many")
+    told["components"]["securitySchemes"]["token"]["description"] = visitor.says("Ask the keeper")
+    return yaml.safe_dump(told, sort_keys=False)
 
 
-def keep_picture(page: Page, name: str) -> None:
-    """With MOORING_TEST_PICTURES=<folder> the tour leaves its pictures there."""
-    if folder := os.environ.get("MOORING_TEST_PICTURES"):
-        scheme = "dark" if page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") else "light"
-        page.screenshot(path=str(Path(folder) / f"{name}-{scheme}.png"), full_page=True)
-    fits(page)
+def import_the_pets(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.follows("New server")
+    visitor.sees("new-server")
+    visitor.follows("Import a document")
+    visitor.fills(re.compile("^Or paste it"), document(visitor))
+    visitor.sees("paste")
+    submit(page, "Read the document")
+    visitor.sees("progress")
+    expect(page.get_by_role("heading", name="Operations")).to_be_visible()
+    for words, shown in (("listpets", "GET /pets ·"), ("one pet", "GET /pets/{petId} ·")):
+        page.get_by_label("Find operations").fill(words)
+        expect(page.get_by_text("1 shown")).to_be_visible()
+        row = page.locator(".pickrow:visible")
+        expect(row).to_contain_text(shown.split(" ")[1])
+        row.get_by_role("checkbox").check()
+    page.get_by_label("Find operations").fill("")
+    expect(page.get_by_text("2 of 4 chosen")).to_be_visible()
+    visitor.sees("operations")
+    visitor.fills("Name", visitor.says("Pets"))
+    visitor.fills(re.compile("^Name in URLs"), "pets")
+    submit(page, "Make the tools")
+    expect(page.get_by_text("The tools are in the draft.")).to_be_visible()
+    visitor.sees("draft")
 
 
-def test_the_tour_from_signing_up_to_a_recorded_call(page: Page) -> None:
-    tenant = sign_up(page)
-    keep_picture(page, "overview-empty")
-    page.goto(f"/app/{tenant}/servers/new/template/echo/")
-    keep_picture(page, "template")
-    submit(page, "Create the server")
-    server = page.url.rstrip("/").split("/servers/")[1].split("/")[0]
-    keep_picture(page, "server")
-    page.goto(f"/app/{tenant}/servers/{server}/playground/?tool=echo")
-    page.locator("form.form input[type=text], form.form textarea").first.fill("Ahoy")
+def point_it_at(visitor: Visitor, origin: str) -> None:
+    page = visitor.page
+    visitor.opens("Secrets")
+    visitor.sees("secrets-missing")
+    visitor.follows(re.compile("^Set "))
+    expect(page.get_by_label("Name", exact=True).first).to_have_value("token")
+    page.get_by_label("Value").fill(SECRET)
+    submit(page, "Set the secret")
+    variables = page.get_by_role("region", name="Variables of the draft")
+    variables.get_by_label("Name").fill("base_url")
+    variables.get_by_label("Default").fill(f"{origin}/v1")
+    variables.get_by_label("Description").fill(visitor.says("Where the shop is"))
+    submit(page, "Save the variable")
+    expect(variables.get_by_text(f"{origin}/v1")).to_be_visible()
+    visitor.sees("secrets")
+
+
+def describe_a_tool(visitor: Visitor, origin: str) -> None:
+    page = visitor.page
+    visitor.opens("Tools")
+    visitor.sees("tools")
+    visitor.follows("listPets")
+    visitor.fills(re.compile("^Title"), visitor.says("Pets for sale"))
+    visitor.fills(re.compile("^Description"), visitor.says("Lists the pets that are for sale."))
+    page.get_by_role("button", name="Show the request").click()
+    expect(page.locator("#preview")).to_contain_text(f"GET {origin}/v1/pets")
+    visitor.sees("tool")
+    submit(page, "Save the tool")
+    visitor.sees("tool-saved")
+
+
+def try_it(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.opens("Playground")
+    page.get_by_label("limit").fill("5")
     page.get_by_role("button", name="Call the tool").click()
-    expect(page.locator("#answer")).to_contain_text("Ahoy")
+    expect(page.locator("#answer")).to_contain_text("Rex")
     expect(page.locator("#answer")).to_contain_text("HTTP 200")
-    keep_picture(page, "playground")
-    page.goto(f"/app/{tenant}/servers/{server}/versions/")
+    expect(page.locator("#answer").get_by_text(re.compile(r"\d ms$"))).to_be_visible()
+    visitor.sees("playground")
+
+
+def publish(visitor: Visitor, proposed: str) -> None:
+    page = visitor.page
+    visitor.opens("Versions")
+    expect(page.get_by_label("Version", exact=True)).to_have_value(proposed)
+    visitor.fills(re.compile("^Notes"), visitor.says(f"What is in {proposed}"))
+    visitor.sees(f"publish-{proposed}")
     submit(page, "Publish and make live")
-    expect(page.get_by_text("1.0.0").first).to_be_visible()
-    keep_picture(page, "versions")
-    page.goto(f"/app/{tenant}/keys/new/")
-    page.get_by_label("Name", exact=True).fill("laptop")
-    submit(page, "Create the key")
-    key = re.search(r"moor_\w{38}", page.content())
-    assert key
-    page.goto(f"/app/{tenant}/servers/{server}/connect/")
-    for client in (
-        "Claude Code",
-        "Claude Desktop",
-        "Cursor",
-        "VS Code",
-        "Codex",
-        "Python",
-        "TypeScript",
-        "curl",
-    ):
-        expect(page.get_by_text(client).first).to_be_attached()
-    keep_picture(page, "connect")
-    page.goto(f"/app/{tenant}/calls/")
-    expect(page.get_by_text("tools/call").first).to_be_attached()
-    keep_picture(page, "calls")
-    page.goto(f"/app/{tenant}/audit/")
-    expect(page.get_by_text("version.published").first).to_be_attached()
-    keep_picture(page, "audit")
-    for part in (
-        "",
-        "servers/",
-        f"servers/{server}/tools/",
-        f"servers/{server}/content/",
-        "keys/",
-        "settings/",
-    ):
-        page.goto(f"/app/{tenant}/{part}")
-        keep_picture(page, part.strip("/").replace("/", "-").replace(server, "server") or "overview")
+    expect(page.get_by_text(f"Version {proposed} is live.")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text=proposed)).to_contain_text("live")
+    visitor.sees(f"published-{proposed}")
 
 
-HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
+def make_a_key(visitor: Visitor) -> str:
+    visitor.goes_to("API keys")
+    visitor.follows("New key")
+    visitor.fills("Name", visitor.says("laptop"))
+    visitor.sees("new-key")
+    submit(visitor.page, "Create the key")
+    visitor.sees("key")
+    return visitor.page.locator("#new-key").inner_text().strip()
 
 
-def test_markup_in_every_field_stays_text(page: Page) -> None:
-    tenant = sign_up(page)
-    page.goto(f"/app/{tenant}/servers/new/content/")
-    page.get_by_label("Name", exact=True).fill(HOSTILE)
-    page.get_by_label(re.compile("URL")).fill("hostile")
-    submit(page, re.compile("Create"))
-    page.goto(f"/app/{tenant}/servers/hostile/")
-    expect(page.get_by_text("<script>alert(1)</script>").first).to_be_visible()
-    assert page.locator("img[src=x]").count() == 0
-    page.goto(f"/app/{tenant}/audit/")
-    assert page.locator("img[src=x]").count() == 0
+def connect(visitor: Visitor) -> str:
+    """The endpoint's URL."""
+    visitor.follows("Connect a client")
+    for client in CLIENTS:
+        expect(visitor.page.get_by_role("heading", name=client, exact=True)).to_be_attached()
+    visitor.sees("connect")
+    return visitor.page.locator("#endpoint").inner_text().strip()
+
+
+def used(url: str, key: str, use: Callable[[Client], Any]) -> Any:
+    """What `use` gets from the official client. The browser has this thread's loop, so it has a thread of its own."""
+
+    async def connected() -> Any:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        async with (
+            httpx2.AsyncClient(headers=headers, timeout=30) as http,
+            Client(streamable_http_client(url, http_client=http)) as client,
+        ):
+            return await use(client)
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, connected()).result()
+
+
+def tools_of(url: str, key: str) -> list[str]:
+    return [tool.name for tool in used(url, key, lambda client: client.list_tools()).tools]
+
+
+def called(url: str, key: str, tool: str, arguments: dict[str, Any]) -> str:
+    result = used(url, key, lambda client: client.call_tool(tool, arguments))
+    assert not result.is_error
+    return json.dumps([block.model_dump() for block in result.content])
+
+
+def find_the_call(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.goes_to("Calls")
+    mine = page.get_by_role("row").filter(has_text="tools/call").filter(has_text="pets 1.0.0")
+
+    def is_there() -> bool:
+        page.reload()
+        return mine.count() > 0
+
+    until(is_there, "the call in the log")
+    expect(mine).to_contain_text("listPets")
+    page.get_by_label("Tool, prompt or URI").fill("listPets")
+    expect(page.get_by_role("row").filter(has_text="tools/list")).to_have_count(0)
+    expect(mine).to_have_count(1)
+    visitor.sees("calls")
+
+
+def switch_a_tool_off(visitor: Visitor) -> None:
+    visitor.goes_to("Servers")
+    visitor.sees("servers")
+    visitor.follows(visitor.says("Pets"))
+    visitor.sees("server")
+    visitor.opens("Tools")
+    visitor.page.get_by_role("button", name="Disable get_pets_by_petId").click()
+    expect(visitor.page.get_by_role("button", name="Enable get_pets_by_petId")).to_be_visible()
+    visitor.sees("tool-off")
+
+
+def roll_back(visitor: Visitor) -> None:
+    visitor.confirms("Make live…", "Make it live")
+    expect(visitor.page.get_by_role("row").filter(has_text="1.0.0")).to_contain_text("live")
+    visitor.sees("rolled-back")
+
+
+def revoke_the_key(visitor: Visitor, url: str, key: str) -> None:
+    visitor.goes_to("API keys")
+    visitor.sees("keys")
+    visitor.confirms("Revoke…", "Revoke the key")
+    path = url.partition("/t/")[2].removesuffix("/mcp")
+    driver = ProcessDriver(int(url.split(":")[2].split("/")[0]))
+    until(
+        lambda: driver.modern(path, "tools/list", key=key).status == 401,
+        "the revoked key refused",
+        promised(2.0),
+    )
+    visitor.sees("key-revoked")
+
+
+def make_it_public(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.goes_to("Servers")
+    visitor.follows(visitor.says("Pets"))
+    visitor.opens("Settings")
+    visitor.fills(re.compile("^Description"), visitor.says("Pets, and what they cost."))
+    visitor.fills(re.compile("^Instructions"), visitor.says("Ask for pets."))
+    page.get_by_label("Public").check()
+    submit(page, "Save")
+    visitor.sees("server-settings")
+    visitor.opens("Connect")
+    visitor.follows("See this page as everybody sees it")
+    expect(page.get_by_text("It is public: no key is needed.")).to_be_visible()
+    expect(page.get_by_text("listPets")).to_be_visible()
+    visitor.sees("public")
+
+
+def read_the_audit_log(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.follows("Mooring")
+    visitor.goes_to("Audit log")
+    for action in ("version.published", "key.created", "key.revoked"):
+        expect(page.get_by_text(action, exact=True).first).to_be_visible()
+    page.get_by_text("Before and after").first.click()
+    visitor.sees("audit")
+    visitor.goes_to("Overview")
+    expect(page.get_by_text("What to do next")).to_have_count(0)
+    visitor.sees("overview")

@@ -10,7 +10,7 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 from tests.installation import Installation
-from tests.product.test_tour import browser, keep_picture, page, submit
+from tests.product.browsing import browser, keep_picture, page, sign_in, submit
 from tests.servers.gateway.test_remote import changed, listing, peer
 from tests.servers.runtimes.remote.peers import Peer
 
@@ -25,14 +25,6 @@ server: {title: Echo}
 tools:
   - {name: echo, input_schema: {type: object}, static: {kind: text, text: alive}}
 """
-
-
-def sign_in(page: Page, tenant: str) -> None:
-    page.goto("/accounts/login/")
-    page.get_by_label("Email").fill(f"{tenant}@example.com")
-    page.get_by_label("Password").fill("correct horse battery")
-    with page.expect_navigation(wait_until="load"):
-        page.get_by_role("button", name="Sign in", exact=True).click()
 
 
 def asked(endpoint: str, method: str, **params: Any) -> Any:
