@@ -144,12 +144,10 @@ def import_the_pets(visitor: Visitor) -> None:
     submit(page, "Read the document")
     visitor.sees("progress")
     expect(page.get_by_role("heading", name="Operations")).to_be_visible()
-    for words, shown in (("listpets", "GET /pets ·"), ("one pet", "GET /pets/{petId} ·")):
+    for words in ("listpets", "get by petid"):
         page.get_by_label("Find operations").fill(words)
         expect(page.get_by_text("1 shown")).to_be_visible()
-        row = page.locator(".pickrow:visible")
-        expect(row).to_contain_text(shown.split(" ")[1])
-        row.get_by_role("checkbox").check()
+        page.locator(".pickrow:visible").get_by_role("checkbox").check()
     page.get_by_label("Find operations").fill("")
     expect(page.get_by_text("2 of 4 chosen")).to_be_visible()
     visitor.sees("operations")
