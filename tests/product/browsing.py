@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
 
 from tests.installation import Installation
 
@@ -76,10 +76,14 @@ def page(request: pytest.FixtureRequest, browser: Browser, installation: Install
         wrong.append(f"{page.url} asks: {dialog.message}")
         dialog.dismiss()
 
+    def loaded(sent: Request) -> None:
+        if PLANTED in sent.url:
+            wrong.append(f"{page.url} loads {sent.url}")
+
     page.on("console", heard)
     page.on("pageerror", lambda error: wrong.append(f"{page.url}: {error}"))
     page.on("dialog", asked)
-    page.on("request", lambda sent: PLANTED in sent.url and wrong.append(f"{page.url} loads {sent.url}"))
+    page.on("request", loaded)
     page.set_default_timeout(10_000)
     yield page
     context.close()
