@@ -334,7 +334,7 @@ def _path_of(server: dict[str, Any]) -> str:
     url = server["url"]
     for name, variable in server.get("variables", {}).items():
         url = url.replace(f"{{{name}}}", variable["default"])
-    return urlsplit(url).path.rstrip("/")
+    return str(urlsplit(url).path.rstrip("/"))
 
 
 def _absolute(schema: Any) -> Any:

@@ -20,15 +20,13 @@ from servers.models import CallRecord, Server, Version
 from tests.conftest import World, make_world
 from tests.installation import installed
 from tests.origin import Do, own_loop
-from tests.product.processes import PATIENCE, ProcessDriver, echo, host, key_for, until
+from tests.product.processes import PATIENCE, ProcessDriver, echo, host, key_for, promised, until
 
 pytestmark = pytest.mark.skipif(
     os.environ["MOORING_TEST_SETUP"] == "embedded", reason="The embedded set-up has one web process."
 )
-# What is promised holds on a machine that keeps up; one that serves other tests too gets some more.
-BUSY = 0.0 if os.environ.get("MOORING_SOAK") else 10.0
-PUBLISHED_SECONDS = 1.0 + BUSY
-REVOKED_SECONDS = 2.0 + BUSY
+# What is promised: `make soak` holds us to it, other runs allow for the tests beside this one.
+PUBLISHED_SECONDS, REVOKED_SECONDS = promised(1.0), promised(2.0)
 ALL_SCOPES = ("servers:call", "servers:read", "servers:write", "servers:publish", "keys:read", "keys:write")
 Gateways = tuple[ProcessDriver, ProcessDriver]
 
@@ -155,7 +153,7 @@ def warm(gateways: Gateways, world: World, key_of: Callable[..., str]) -> tuple[
     return tuple(hosted)
 
 
-def test_publishes_that_wait_for_each_other_are_served_by_both_within_a_second_of_their_commit(
+def test_publishes_that_wait_for_each_other_are_served_by_both_soon_after_their_commit(
     gateways: Gateways, world: World, key_of: Callable[..., str]
 ) -> None:
     (first, first_key), (second, second_key) = warm(gateways, world, key_of)
@@ -219,7 +217,7 @@ def test_a_publish_in_a_transaction_older_than_another_is_not_overlooked(
     check_soon(committed, PUBLISHED_SECONDS)
 
 
-def test_a_key_revoked_through_one_process_is_refused_by_both_within_two_seconds(
+def test_a_key_revoked_through_one_process_is_soon_refused_by_both(
     gateways: Gateways, world: World, key_of: Callable[..., str]
 ) -> None:
     at, boss = host(world, echo("old")), key_of(world.acme, ALL_SCOPES)
@@ -238,7 +236,7 @@ def test_a_key_revoked_through_one_process_is_refused_by_both_within_two_seconds
     assert gateways[1].modern(at, "tools/list", key=boss).status == 200
 
 
-def test_a_rollback_through_one_process_is_served_by_both_within_a_second(
+def test_a_rollback_through_one_process_is_soon_served_by_both(
     gateways: Gateways, world: World, key_of: Callable[..., str]
 ) -> None:
     at, boss = host(world, echo("old")), key_of(world.acme, ALL_SCOPES)
@@ -252,7 +250,7 @@ def test_a_rollback_through_one_process_is_served_by_both_within_a_second(
     check_soon(done, PUBLISHED_SECONDS)
 
 
-def test_a_session_ended_at_one_process_is_unknown_to_the_other_within_a_second(
+def test_a_session_ended_at_one_process_is_soon_unknown_to_the_other(
     gateways: Gateways, world: World, key_of: Callable[..., str]
 ) -> None:
     at, key = host(world, echo("old")), key_of(world.acme)

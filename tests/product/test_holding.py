@@ -5,20 +5,29 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
-import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from django.db import connections
 
+from mooring.scope import tenant_scope
+from servers import services
+from servers.models import Server
+from tenants.models import Plan
+from tenants.services import change_plan
+from tests.conftest import World
 from tests.installation import Installation, installed
-from tests.product.processes import until
+from tests.product.processes import ProcessDriver, echo, host, key_for, until
 
 MODERN = "2026-07-28"
+PUBLISHES = 4
 META = {
     "io.modelcontextprotocol/protocolVersion": MODERN,
     "io.modelcontextprotocol/clientCapabilities": {},
@@ -32,27 +41,19 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
         yield made
 
 
-def manifest(tools: int) -> str:
-    return json.dumps(
-        {
-            "mooring": 1,
-            "server": {"title": "Echo"},
-            "tools": [
-                {"name": f"echo{n}", "input_schema": {"type": "object"}, "static": {"kind": "echo"}}
-                for n in range(tools)
-            ],
-        }
-    )
-
-
-def deployed(installation: Installation, tenant: str, folder: Path, tools: int = 1) -> str:
+def deployed(installation: Installation, tenant: str, folder: Path) -> str:
     path = folder / "echo.json"
-    path.write_text(manifest(tools))
+    path.write_text(json.dumps(echo("echo0")))
     return installation.ok("deploy", str(path), "--tenant", tenant, "--server", "echo").splitlines()[-1]
 
 
 async def call(http: aiohttp.ClientSession, url: str, key: str) -> tuple[int, str]:
     """Status and request id of one call of the first tool."""
+    return (await asked(http, url, key))[:2]
+
+
+async def asked(http: aiohttp.ClientSession, url: str, key: str) -> tuple[int, str, str]:
+    """As `call`, with the body."""
     body = {
         "jsonrpc": "2.0",
         "id": 1,
@@ -67,8 +68,7 @@ async def call(http: aiohttp.ClientSession, url: str, key: str) -> tuple[int, st
         "Mcp-Name": "echo0",
     }
     async with http.post(url, json=body, headers=headers) as answer:
-        await answer.read()
-        return answer.status, answer.headers["X-Request-Id"]
+        return answer.status, answer.headers["X-Request-Id"], await answer.text()
 
 
 def logged(installation: Installation, tenant: str) -> list[dict[str, Any]]:
@@ -76,36 +76,44 @@ def logged(installation: Installation, tenant: str) -> list[dict[str, Any]]:
     return rows
 
 
-def test_publishing_while_fifty_clients_call_loses_no_call(
-    installation: Installation, tmp_path: Path
+def saying(number: int) -> dict[str, Any]:
+    tool = {"name": "echo0", "input_schema": {"type": "object"}}
+    tool["static"] = {"kind": "text", "text": f"version {number}"}
+    return {"mooring": 1, "server": {"title": "Desk"}, "tools": [tool]}
+
+
+def test_publishing_while_fifty_clients_call_without_a_pause_loses_no_call(
+    world: World, serving: ProcessDriver
 ) -> None:
-    tenant = installation.tenant()
-    url, key = deployed(installation, tenant, tmp_path), installation.key(tenant)
-    publishing = threading.Event()
+    rates = dict.fromkeys(("calls_per_minute", "calls_per_minute_per_key"), 10**9)
+    plan = Plan.objects.create(name=f"wide-{world.acme.slug}", **rates)
+    with tenant_scope(world.acme.id):
+        change_plan(world.acme, plan=plan, actor=world.actor)
+    at, key = host(world, saying(0)), key_for(world)
+    url, answers = f"http://127.0.0.1:{serving.port}/t/{at}/mcp", Counter[tuple[int, str]]()
 
     def publish() -> None:
-        for tools in (2, 3):
-            deployed(installation, tenant, tmp_path, tools)
-        publishing.set()
+        for number in range(1, PUBLISHES + 1):
+            until(lambda before=number - 1: answers[200, f"version {before}"] >= 100, "the clients to call")
+            with tenant_scope(world.acme.id):
+                server = Server.objects.get(slug="desk")
+                services.replace_draft(server, saying(number), actor=world.actor)
+                services.publish(server, actor=world.actor)
+        until(lambda: answers[200, f"version {PUBLISHES}"] >= 100, "the last version")
+        connections.close_all()
 
-    async def client(http: aiohttp.ClientSession) -> list[int]:
-        statuses = []
-        while not publishing.is_set():
-            statuses.append((await call(http, url, key))[0])
-            await asyncio.sleep(1.5)  # fifty of them stay under the plan's rate
-        return statuses
+    async def client(http: aiohttp.ClientSession, publishing: asyncio.Task[None]) -> None:
+        while not publishing.done():
+            status, _, body = await asked(http, url, key)
+            answers[status, re.findall(r"version \d|$", body)[0]] += 1
 
-    async def load() -> list[int]:
+    async def load() -> None:
+        publishing = asyncio.create_task(asyncio.to_thread(publish))
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=50)) as http:
-            runs = await asyncio.gather(*(client(http) for _ in range(50)))
-        return [status for run in runs for status in run]
+            await asyncio.gather(publishing, *(client(http, publishing) for _ in range(50)))
 
-    thread = threading.Thread(target=publish)
-    thread.start()
-    statuses = asyncio.run(load())
-    thread.join()
-    assert len(statuses) > 50
-    assert set(statuses) == {200}
+    asyncio.run(load())
+    assert set(answers) == {(200, f"version {number}") for number in range(PUBLISHES + 1)}
 
 
 def test_every_answered_call_is_logged_once_though_the_process_is_killed_three_times(
