@@ -193,7 +193,7 @@ class Contract:
         raise Breach(f"no operation is at {method} {path}?{query}")
 
     def _check_security(self, operation: Operation, headers: Mapping[str, str]) -> None:
-        schemes = self.document["components"]["securitySchemes"]
+        schemes = self.document.get("components", {}).get("securitySchemes", {})
         ways = [_credential(schemes[name], self._credentials.get(name, "")) for name in self._credentials]
         sent = [(name, headers[name]) for name, _ in dict.fromkeys(ways) if name in headers]
         wanted = [
