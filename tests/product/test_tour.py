@@ -20,7 +20,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.installation import Installation
 from tests.origin import DOCUMENT, SECRET, PetShop
-from tests.product.browsing import MARKUP, PASSWORD, PLANTED, browser, keep_picture, page, submit
+from tests.product.browsing import MARKUP, PASSWORD, PLANTED, browser, fits, keep_picture, page, submit
 from tests.product.processes import ProcessDriver, promised, until, working
 
 __all__ = ["browser", "page"]
@@ -332,3 +332,167 @@ def read_the_audit_log(visitor: Visitor) -> None:
     visitor.goes_to("Overview")
     expect(page.get_by_text("What to do next")).to_have_count(0)
     visitor.sees("overview")
+
+
+# ---- markup where it is refused --------------------------------------------------------------------------
+
+# Fill every text field of a form, whatever the browser thinks of it, and send the form.
+SEND = """(form, text) => {
+  form.noValidate = true;
+  for (const field of form.querySelectorAll("textarea, input:not([type=hidden], [type=checkbox], [type=file])")) {
+    if (field.tagName === "INPUT") field.type = "text";
+    field.value = text;
+  }
+  form.requestSubmit();
+}"""
+
+
+@pytest.mark.parametrize("page", [("dark", 375)], ids=["dark-narrow"], indirect=True)
+def test_markup_in_every_text_field_of_the_forms_of_the_tour_stays_text(page: Page) -> None:
+    for path in ("/accounts/signup/", "/accounts/login/"):
+        send_markup(page, path)
+    page.goto("/")
+    visitor = Visitor(page)
+    tenant = a_server(visitor)
+    page.get_by_role("navigation", name="Server").get_by_role("link", name="Tools", exact=True).click()
+    tool = page.get_by_role("link", name="echo", exact=True).get_attribute("href") or ""
+    server = f"/app/{tenant}/servers/hostile/"
+    for path in (
+        *("/app/new/", f"/app/{tenant}/servers/", f"/app/{tenant}/servers/new/openapi/"),
+        *(
+            f"/app/{tenant}/keys/new/",
+            f"/app/{tenant}/calls/",
+            f"/app/{tenant}/audit/",
+            f"/app/{tenant}/settings/",
+        ),
+        *(
+            tool,
+            f"{server}tools/",
+            f"{server}secrets/",
+            f"{server}versions/",
+            f"{server}playground/?tool=echo",
+        ),
+        *(f"{server}settings/", f"/app/{tenant}/imports/", f"/app/{tenant}/", server),
+    ):
+        send_markup(page, path)
+
+
+def a_server(visitor: Visitor) -> str:
+    """From a template, in an organisation of its own, whose slug is returned."""
+    sign_up(visitor)
+    slug = f"org-{secrets.token_hex(4)}"
+    visitor.fills("Name", visitor.says("Pet lovers"))
+    visitor.fills(re.compile("^Name in URLs"), slug)
+    submit(visitor.page, "Create the organisation")
+    visitor.page.goto(f"/app/{slug}/servers/new/template/echo/")
+    visitor.fills(re.compile("^Name in URLs"), "hostile")
+    submit(visitor.page, "Create the server")
+    return slug
+
+
+def send_markup(page: Page, path: str) -> None:
+    """By each form of the page."""
+    page.goto(path)
+    forms = page.locator("main form:has(textarea, input:not([type=hidden], [type=checkbox], [type=file]))")
+    for number in range(forms.count()):
+        page.goto(path)
+        form = forms.nth(number)
+        if form.get_attribute("hx-get") or form.get_attribute("hx-post"):
+            with page.expect_response(lambda answer: answer.request.resource_type == "fetch"):
+                form.evaluate(SEND, MARKUP)
+        else:
+            with page.expect_navigation(wait_until="load"):
+                form.evaluate(SEND, MARKUP)
+        fits(page)
+        assert page.locator(f'img[src="{PLANTED}"]').count() == 0
+
+
+# ---- by keyboard -----------------------------------------------------------------------------------------
+
+# What has the focus, as people see it. `place` is of its upper left corner.
+FOCUSED = """() => {
+  const at = document.activeElement, box = at.getBoundingClientRect(), style = getComputedStyle(at);
+  return {
+    name: (at.labels?.[0] ?? at).textContent.replace(/\\s+/g, " ").trim() || at.getAttribute("aria-label") || "",
+    place: [box.top + scrollY, box.left],
+    isSeen: box.width > 0 && box.top >= 0 && box.bottom <= innerHeight && box.left >= 0,
+    isMarked: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2,
+    region: at.closest("nav, main, .foot")?.className,
+    isOutside: at === document.body, // in the browser's own bars
+  };
+}"""
+
+
+class Typist:
+    """Somebody without a mouse, who always sees where they are."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+
+    def reaches(self, name: str) -> None:
+        """By Tab alone, through stops that follow each other as one reads."""
+        before = None
+        for _ in range(60):
+            self.page.keyboard.press("Tab")
+            stop = self.page.evaluate(FOCUSED)
+            if stop["isOutside"]:
+                continue
+            assert stop["isSeen"], stop
+            assert stop["isMarked"], stop
+            if before and before["region"] == stop["region"]:
+                down, right = (stop["place"][axis] - before["place"][axis] for axis in (0, 1))
+                assert down > -8 or right > 0, (before, stop)
+            if stop["name"].startswith(name):
+                return
+            before = stop
+        raise AssertionError(f"Tab does not lead to {name!r}.")
+
+    def enters(self) -> None:
+        with self.page.expect_navigation(wait_until="load"):
+            self.page.keyboard.press("Enter")
+
+    def skips_to_the_content(self) -> None:
+        self.reaches("Skip to the content")
+        self.page.keyboard.press("Enter")
+
+    def chooses(self, name: str) -> None:
+        self.skips_to_the_content()
+        self.reaches(name)
+        self.enters()
+
+
+@pytest.mark.parametrize("page", [("light", 1280)], ids=["light-wide"], indirect=True)
+def test_signing_in_making_a_server_publishing_and_a_key_need_no_mouse(
+    page: Page, installation: Installation
+) -> None:
+    tenant, typist = installation.tenant(), Typist(page)
+    page.goto("/accounts/login/")
+    if page.evaluate(FOCUSED)["name"] != "Email":
+        typist.reaches("Email")
+    page.keyboard.type(f"{tenant}@example.com")
+    typist.reaches("Password")
+    page.keyboard.type(PASSWORD)
+    typist.reaches("Sign in")
+    typist.enters()
+    typist.chooses("New server")
+    typist.chooses("Use this template: Echo and clock")
+    typist.skips_to_the_content()
+    typist.reaches("Create the server")
+    typist.enters()
+    typist.chooses("Publish…")
+    typist.skips_to_the_content()
+    typist.reaches("Version")
+    typist.reaches("Publish and make live")
+    typist.enters()
+    expect(page.get_by_text("Version 1.0.0 is live.")).to_be_visible()
+    typist.reaches("API keys")
+    typist.enters()
+    typist.chooses("New key")
+    typist.skips_to_the_content()
+    typist.reaches("Name")
+    page.keyboard.type("laptop")
+    typist.reaches("Create the key")
+    typist.enters()
+    expect(page.locator("#new-key")).to_contain_text("moor_")
+    typist.skips_to_the_content()
+    typist.reaches("Copy")
