@@ -190,5 +190,15 @@ def test_the_inbox_is_closed_to_other_machines_and_to_proxies(client: Client, in
     assert client.get("/inbox/", headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 404
 
 
+@pytest.mark.parametrize("elsewhere", ["https://evil.example", "//evil.example", "javascript:alert(1)"])
+def test_the_inbox_leads_back_to_the_page_that_led_to_it_and_nowhere_else(
+    client: Client, inbox: None, elsewhere: str
+) -> None:
+    back = 'href="/accounts/signup/"'
+    assert f"/inbox/?from=/accounts/signup/{chr(34)}" in client.get("/accounts/signup/").text
+    assert back in client.get("/inbox/", {"from": "/accounts/signup/"}).text
+    assert f'href="{elsewhere}' not in client.get("/inbox/", {"from": elsewhere}).text
+
+
 def test_without_a_development_inbox_there_is_no_such_page(client: Client) -> None:
     assert client.get("/inbox/").status_code == 404
