@@ -11,13 +11,14 @@ from functools import lru_cache
 import msgspec
 from django.conf import settings
 
-from mooring.errors import MooringError, NotFound, Unauthenticated, Unavailable
+from mooring.errors import ClientError, MooringError, NotFound, Unauthenticated, Unavailable
+from mooring.proxies import believed
 from servers.gateway import batches, dispatch, refusals
 from servers.gateway.answering import JSON, TEXT, Header, send_answer, sent_directly
 from servers.gateway.client import Client
 from servers.gateway.direct import Direct, direct_of
 from servers.gateway.plane import Plane
-from servers.gateway.request import Disconnected, Receive, Scope, Send, wanted_headers
+from servers.gateway.request import Disconnected, Receive, Scope, Send, forwarded_for, wanted_headers
 from servers.pipeline import metrics
 from servers.pipeline.admit import admit
 from servers.pipeline.authenticate import admit_principal, authenticate
@@ -25,6 +26,7 @@ from servers.pipeline.call import Call
 from servers.pipeline.directory import Endpoint
 from servers.pipeline.principals import Principal
 from servers.protocol import envelope as envelopes
+from servers.runtimes import hops
 
 _PATH = re.compile(
     r"/t/([a-z0-9][a-z0-9-]{0,62})/([a-z0-9][a-z0-9-]{0,62})(?:@([A-Za-z0-9][A-Za-z0-9.+-]{0,62}))?/mcp"
@@ -39,7 +41,8 @@ class Gateway:
 
     def __init__(self) -> None:
         self.plane: Plane | None = None
-        self._hosts = settings.HOSTS  # each look into Django's settings takes a microsecond
+        # Each look into Django's settings takes a microsecond.
+        self._hosts, self._proxies = settings.HOSTS, settings.TRUSTED_PROXIES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, duplicated = wanted_headers(scope["headers"])
@@ -51,6 +54,8 @@ class Gateway:
             return await _plain(send, NotFound() if target is None else _starting())
         tenant, server, selector, is_metadata = target
         address = (scope.get("client") or ("",))[0]
+        if self._proxies:
+            address = believed(address, forwarded_for(scope["headers"]), self._proxies)
         call = Call(tenant, server, selector, headers, address, duplicated)
         if is_metadata:
             return await _send_metadata(plane, call, send, verb)
@@ -145,19 +150,22 @@ class _Exchange:
         except envelopes.BatchReceived:
             return await self._answer_batch(endpoint, principal)
         self.call.method = str(envelope.method)
+        behind = _hops_of(self.call.headers)
         began = time.perf_counter()
         self.slot = await admit(self.call, endpoint, principal, self.plane.quotas, self.plane.journal)
         metrics.note_admitting(time.perf_counter() - began)
-        return await dispatch.answer(
+        work = dispatch.answer(
             self.call, envelope, endpoint, principal, self.plane.directory, self.plane.sealer, self.client
         )
+        return await (hops.after(behind, work) if behind else work)
 
     async def _answer_batch(self, endpoint: Endpoint, principal: Principal) -> dispatch.Answer:
         batch = await batches.received(
             self.plane, self.call, self.body, endpoint, principal, self.client.receive
         )
+        behind = _hops_of(self.call.headers)
         self.is_batch = True
-        return await batch.answer()
+        return await hops.after(behind, batch.answer())
 
     async def _enter(self) -> tuple[Endpoint, Principal]:
         call, directory = self.call, self.plane.directory
@@ -193,6 +201,21 @@ def _check_media(headers: Mapping[str, str]) -> None:
     accept = headers.get("accept", "*/*")
     if "application/json" not in accept and "*/*" not in accept and "application/*" not in accept:
         raise refusals.NotAcceptable("Accept must name application/json and text/event-stream.")
+
+
+def _hops_of(headers: Mapping[str, str]) -> int:
+    """How many installations the request has come through. Raises `LoopDetected` (508) when it is in a circle."""
+    said = headers.get("mooring-hops")
+    if said is None:
+        return 0
+    if not re.fullmatch("[0-9]{1,3}", said):
+        raise ClientError("Mooring-Hops must be a number, or be left out.", code="bad_hops")
+    if int(said) > hops.MOST:
+        raise refusals.LoopDetected(
+            f"This request has come through {said} servers, and {hops.MOST} is the most: "
+            "one of them calls itself, by way of the others. Look at where its tools and upstreams point."
+        )
+    return int(said)
 
 
 def _wants_page(headers: Mapping[str, str]) -> bool:

@@ -50,6 +50,11 @@ class Misdirected(ClientError):
     status = 421
 
 
+class LoopDetected(ClientError):
+    code = "loop_detected"
+    status = 508
+
+
 class BadOrigin(ClientError):
     code = "bad_origin"
     status = 403

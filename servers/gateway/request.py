@@ -30,6 +30,7 @@ _WANTED = {
         b"mcp-name",
         b"mcp-protocol-version",
         b"mcp-session-id",
+        b"mooring-hops",
         b"origin",
     )
 }
@@ -65,6 +66,11 @@ def _merged(kept: Iterable[tuple[str, str]]) -> tuple[dict[str, str], frozenset[
             said = f"{found[name]}, {said}" if name in _LISTS else said
         found[name] = said
     return found, duplicated
+
+
+def forwarded_for(raw: Iterable[tuple[bytes, bytes]]) -> str:
+    """X-Forwarded-For as one list, over however many lines it came."""
+    return ",".join(value.decode("latin-1") for name, value in raw if name == b"x-forwarded-for")
 
 
 class Bodies:

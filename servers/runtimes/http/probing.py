@@ -7,10 +7,11 @@ import time
 
 import aiohttp
 
+from servers.runtimes import hops
 from servers.runtimes.base import Health
 from servers.runtimes.upstreams import Upstream
 
-_HEADERS = {"User-Agent": "Mooring", "Accept": "*/*"}
+_HEADERS = {"User-Agent": "Mooring", "Accept": "*/*"} | hops.FIRST
 
 
 async def probe(upstream: Upstream, *, seconds: float = 5.0) -> Health:

@@ -10,6 +10,7 @@ import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
+from servers.runtimes import hops
 from servers.runtimes.http.addresses import Address, compile_address
 from servers.runtimes.http.bodies import BodyEncoder, compile_body
 from servers.runtimes.http.definition import Constant, HttpDefinition, Parameter
@@ -31,7 +32,7 @@ _ACCEPT = {
     "text": "text/*, */*;q=0.8",
     "binary": "*/*",
 }
-# They frame or route the message: one of them from a template could smuggle a second request.
+# They frame or route the message: one of them from a template could smuggle a second request, or hide a circle.
 _RESERVED_HEADERS = frozenset(
     {
         "connection",
@@ -40,6 +41,7 @@ _RESERVED_HEADERS = frozenset(
         "host",
         "http2-settings",
         "keep-alive",
+        hops.HEADER.lower(),
         "proxy-authorization",
         "proxy-connection",
         "te",
@@ -154,7 +156,7 @@ def _constant_cookies(constants: list[Constant], values: Values) -> list[str]:
 
 def _constant_headers(definition: HttpDefinition, values: Values) -> tuple[CIMultiDict[str], list[str]]:
     """The headers of every call, and what in them is derived from secrets."""
-    headers = CIMultiDict({"Accept": _ACCEPT[definition.response.kind], "User-Agent": "Mooring"})
+    headers = CIMultiDict({"Accept": _ACCEPT[definition.response.kind], "User-Agent": "Mooring"} | hops.FIRST)
     derived: list[str] = []
     if definition.basic_auth is not None:
         username, password = (

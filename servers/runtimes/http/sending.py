@@ -6,6 +6,7 @@ import asyncio
 
 import aiohttp
 
+from servers.runtimes import hops
 from servers.runtimes.http.request import Request
 
 # With these, aiohttp writes a content type of its own for a body that is not there, unless told not to.
@@ -24,7 +25,7 @@ async def send(session: aiohttp.ClientSession, method: str, request: Request) ->
     asked = aiohttp.ClientRequest(
         method,
         request.url,
-        headers=request.headers,
+        headers=hops.counted(request.headers),
         data=request.body,
         skip_auto_headers=_NO_CONTENT_TYPE if request.body is None and method in _BODY_EXPECTED else None,
         loop=asyncio.get_running_loop(),

@@ -12,6 +12,7 @@ import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
+from servers.runtimes import hops
 from servers.runtimes.remote.bounds import ADDRESS
 
 Transport = Literal["auto", "http", "sse"]
@@ -19,13 +20,13 @@ Headers = tuple[tuple[str, str], ...]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
-# Of the transport and of MCP: made for each request. One from a definition could smuggle a second request, or speak
-# for a session that is not ours.
+# Of the transport and of MCP: made for each request. One from a definition could smuggle a second request, speak for a
+# session that is not ours, or hide a circle.
 _OURS = frozenset(
     "accept accept-encoding connection content-encoding content-length content-type cookie expect host keep-alive "
     "last-event-id mcp-method mcp-name mcp-protocol-version mcp-session-id origin proxy-authorization "
     "proxy-connection te trailer transfer-encoding upgrade".split()
-)
+) | {hops.HEADER.lower()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def _check_address(url: str) -> None:
 
 def merged(endpoint: Endpoint, identity: Identity, own: Mapping[str, str]) -> CIMultiDict[str]:
     """Headers of a request: the endpoint's, the identity's over them, and ours over both."""
-    headers = CIMultiDict({"User-Agent": "Mooring"})
+    headers = CIMultiDict({"User-Agent": "Mooring"} | hops.FIRST)
     for name, value in (*endpoint.headers, *identity.headers, *own.items()):
         headers[name] = value
     return headers

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from servers.runtimes import hops
 from servers.runtimes.remote.bounds import (
     ERROR_BYTES,
     FRAME_BYTES,
@@ -67,7 +68,7 @@ class Wire:
         """Raises CallFailed."""
         try:
             return await self.upstream.session.request(
-                method, url or self.url, headers=headers, data=body, allow_redirects=False
+                method, url or self.url, headers=hops.counted(headers), data=body, allow_redirects=False
             )
         except (aiohttp.ClientConnectionError, OSError):
             raise Unreachable from None

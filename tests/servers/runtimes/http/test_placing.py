@@ -93,7 +93,7 @@ def test_an_argument_that_is_not_given_is_left_out() -> None:
     places = [parameter("query"), parameter("header"), parameter("cookie")]
     request = shown({"parameters": places}, {})
     assert request.url == "https://api.example/x"
-    assert set(request.headers) == {"Accept", "User-Agent"}
+    assert set(request.headers) == {"Accept", "User-Agent", "Mooring-Hops"}
 
 
 @pytest.mark.parametrize(
