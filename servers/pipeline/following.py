@@ -18,6 +18,7 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 from django.db import connections
@@ -42,7 +43,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Progress:
-    """What the process beside us has shipped, in memory that both see: rows, and when it had seen all of them."""
+    """How far the records are in the database, in memory that both processes see, and when all of them were."""
 
     _shape = struct.Struct("<Qd")
 
@@ -80,7 +81,7 @@ class Follower:
         if self._instead is not None:
             return
         segments = self.journal.segments
-        self._tell(os.fsencode(segments[-1].path) + b"\n")
+        self._tell(b"%d %b\n" % (self.journal.appended, os.fsencode(segments[-1].path)))
         while len(segments) > 1:
             segments.popleft().release()
 
@@ -174,6 +175,18 @@ def _be_alone(pipe: int) -> None:
     os.closerange(pipe + 1, os.sysconf("SC_OPEN_MAX"))
 
 
+class _File(NamedTuple):
+    """One of the journal's, and how many records were in those before it."""
+
+    before: int
+    path: Path
+
+    @classmethod
+    def of(cls, line: bytes) -> _File:
+        before, _, path = line.partition(b" ")
+        return cls(int(before), Path(os.fsdecode(path)))
+
+
 class _Following:
     """The work of the process."""
 
@@ -181,7 +194,7 @@ class _Following:
         self._pipe = pipe
         self._progress = progress
         self._rounds = Rounds(directory, self._ship_own, every=SHIP_EVERY, adopt_every=ADOPT_EVERY)
-        self._paths: deque[Path] = deque()
+        self._files: deque[_File] = deque()
         self._unread = b""
         self._offset = 0
         self._shipped = 0
@@ -203,14 +216,16 @@ class _Following:
             return False
         said = os.read(self._pipe, _PIPE_BYTES)
         *lines, self._unread = (self._unread + said).split(b"\n")
-        self._paths.extend(Path(os.fsdecode(line)) for line in lines if line)
+        self._files.extend(_File.of(line) for line in lines if line)
         return not said
 
     def _ship_own(self, rows: CallRows) -> None:
         """The files that are full, then what there is of the one being written."""
-        while self._paths and self._ship(self._paths[0], rows):
-            self._paths.popleft()
+        while self._files and self._ship(self._files[0].path, rows):
+            self._files.popleft()
             self._offset = 0
+            if self._files:  # somebody else may have shipped some of the last one, or all
+                self._shipped = self._files[0].before
 
     def _ship(self, path: Path, rows: CallRows) -> bool:
         """True when it is done with: its owner has let go of it, and all of it is shipped."""

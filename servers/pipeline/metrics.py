@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY, Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from servers.pipeline import shipping
 from servers.protocol import handshake, modern
 
 _METHODS = handshake.METHODS | modern.METHODS
@@ -104,6 +105,17 @@ class _Calls(Collector):
         yield requests
         yield _family("mcp_request_duration_seconds", "From head of request to answer", "method", _durations)
         yield _family("mcp_stage_duration_seconds", "Time in a stage of the pipeline", "stage", _stages)
+        yield from _lag()
+
+
+def _lag() -> Iterator[Metric]:
+    shipper = shipping.running()
+    if shipper is not None:
+        lag = shipper.lag()
+        text = "Records of calls that are not in the database yet"
+        yield GaugeMetricFamily("mcp_journal_lag_records", text, value=lag.records)
+        text = "Since all records of calls were in the database"
+        yield GaugeMetricFamily("mcp_journal_lag_seconds", text, value=lag.seconds)
 
 
 def _family(name: str, text: str, label: str, parts: dict[str, Durations]) -> HistogramMetricFamily:
