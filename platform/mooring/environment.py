@@ -9,6 +9,15 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 ROOT = Path(__file__).resolve().parents[2]
+# Of PostgreSQL's connections, in seconds, the last in milliseconds: one that leads nowhere any more, as after a cable
+# was pulled, is noticed after half a minute, whether we wait for an answer or have sent something.
+_KEPT_ALIVE: dict[str, object] = {
+    "keepalives": 1,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 
 
 def data_directory(name: str = "MOORING_DATA_DIR") -> Path:
@@ -71,7 +80,7 @@ def postgres(name: str) -> dict[str, object] | None:
         "PASSWORD": unquote(url.password or ""),
         "HOST": unquote(url.hostname or ""),
         "PORT": str(url.port or ""),
-        "OPTIONS": dict(parse_qsl(url.query)) | {"connect_timeout": 2},
+        "OPTIONS": _KEPT_ALIVE | dict(parse_qsl(url.query)) | {"connect_timeout": 2},
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
     }

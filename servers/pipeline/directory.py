@@ -1,7 +1,8 @@
 """What the data plane knows: endpoints with their snapshots, and principals, kept in memory until they change.
 
 Warm look-ups are dictionary reads on the event loop. A miss goes through one bounded, single-flight loader of
-four threads; a change that touches what is being loaded makes that load run again, so nothing stale is kept.
+four threads, which hangs up on a database that says nothing; a change that touches what is being loaded makes that
+load run again, so nothing stale is kept.
 While changes cannot be read, credentials are trusted for half a minute and no longer.
 """
 
@@ -10,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import threading
 import time
 import uuid
 from collections import OrderedDict
@@ -24,7 +24,7 @@ import structlog
 
 from mooring.errors import Unavailable
 from servers.pipeline import loading
-from servers.pipeline.database_thread import DatabaseThread
+from servers.pipeline.database_thread import DatabaseThread, DatabaseThreads
 from servers.pipeline.loading import Change, ServerFacts
 from servers.pipeline.parts import Runtimes
 from servers.pipeline.principals import Principal
@@ -36,7 +36,9 @@ from tenants.quotas import Rate
 log = structlog.get_logger(__name__)
 
 THREADS = 4
+# What a load may take in all, and what of that in the database once it is its turn.
 LOAD_SECONDS = 10.0
+ASK_SECONDS = 4.0
 MAX_LOADS = 1_000
 # What changes while it is loaded, time after time, is given up instead of loaded for ever.
 MAX_RUNS = 5
@@ -214,9 +216,13 @@ class Endpoint:
 class Directory:
     """Call `start` once, then `catch_up` again and again. A poll is given `poll_seconds` to answer."""
 
-    def __init__(self, runtimes: Runtimes, *, poll_seconds: float = POLL_SECONDS) -> None:
+    def __init__(
+        self, runtimes: Runtimes, *, poll_seconds: float = POLL_SECONDS, ask_seconds: float = ASK_SECONDS
+    ) -> None:
         self._runtimes = runtimes
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="loader")
+        self._loader = DatabaseThreads("loader", threads=THREADS, seconds=ask_seconds)
+        # Apart: making a large version ready takes its time, and no database should wait for that.
+        self._builder = ThreadPoolExecutor(THREADS, thread_name_prefix="builder")
         # Of its own, so that a flood of misses cannot delay a revocation.
         self._poller = DatabaseThread("changes", seconds=poll_seconds)
         self._ask = self._poller.ask
@@ -256,14 +262,13 @@ class Directory:
         if self._fuse is not None:
             self._fuse.cancel()
         self._poller.cut()
-        meeting = threading.Barrier(THREADS)
-        for _ in range(THREADS):
-            self._threads.submit(loading.close_connections, meeting)
-        self._threads.shutdown(wait=True)
+        self._loader.close()
+        self._builder.shutdown(wait=True)
         self._poller.close()
 
     async def in_thread(self, work: Callable[[], V]) -> V:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, loading.in_system_scope, work)
+        """Raises `Unavailable` when the database is away or says nothing for `ask_seconds`."""
+        return await self._loader.ask(work)
 
     async def endpoint(self, tenant: str, server: str) -> Endpoint | None:
         return await self.endpoints.get((tenant, server), self._load_endpoint)
@@ -274,13 +279,11 @@ class Directory:
 
     async def snapshot(self, endpoint: Endpoint, selector: str) -> Snapshot | None:
         async def load(wanted: str) -> Snapshot | None:
-            def work() -> Snapshot | None:
-                material = loading.material(endpoint.facts, wanted)
-                return None if material is None else build(material, self._runtimes)
-
-            made = await self.in_thread(work)
-            if made is None:
+            material = await self.in_thread(lambda: loading.material(endpoint.facts, wanted))
+            if material is None:
                 return None
+            loop = asyncio.get_running_loop()
+            made = await loop.run_in_executor(self._builder, build, material, self._runtimes)
             return self.successions.served(wanted, made, partial(endpoint.snapshots.replace, key=wanted))
 
         return await endpoint.snapshots.get(selector, load)

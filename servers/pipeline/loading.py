@@ -13,7 +13,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, close_old_connections, connections, transaction
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    DatabaseError,
+    InterfaceError,
+    close_old_connections,
+    connections,
+    transaction,
+)
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from mooring.accounts.models import User
@@ -34,7 +41,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 # Changes that are read at a time.
 PAGE = 1_000
-# What reading them may take in the database, and how long it may wait for a lock.
+# What a statement may take in the database, and how long it may wait for a lock.
 STATEMENT_SECONDS = 2
 
 
@@ -96,43 +103,39 @@ def in_system_scope(work: Callable[[], T]) -> T:
         close_old_connections()
 
 
-def close_connections(meeting: threading.Barrier) -> None:
-    """Close this thread's connections once every thread of the pool has come, so that each closes its own."""
-    with contextlib.suppress(threading.BrokenBarrierError):
-        meeting.wait(timeout=2.0)
-    connections.close_all()
-
-
 class Line:
-    """The connection of the thread that reads changes, so that another thread can hang up on it."""
+    """The connections of one thread, so that another thread can hang up on them."""
 
     def __init__(self) -> None:
-        self._connection: BaseDatabaseWrapper | None = None
+        self._connections: tuple[BaseDatabaseWrapper, ...] = ()
         # Held while hanging up: a socket's number must not be another's by then.
         self._lock = threading.Lock()
 
     def ask(self, work: Callable[[], T]) -> T:
         """`in_system_scope`, with a limit on each statement, in the one thread that uses this line."""
-        return in_system_scope(lambda: self._ask(connections[settings.SYSTEM_DATABASE], work))
+        return in_system_scope(lambda: self._ask(work))
 
-    def _ask(self, connection: BaseDatabaseWrapper, work: Callable[[], T]) -> T:
+    def _ask(self, work: Callable[[], T]) -> T:
+        # A tenant's rows are read over the app's connection.
+        both = tuple(connections[alias] for alias in {settings.SYSTEM_DATABASE, DEFAULT_DB_ALIAS})
         try:
-            with self._held(connection), _limited(connection):
+            with self._held(both), _limited(settings.SYSTEM_DATABASE):
                 return work()
         except (DatabaseError, InterfaceError):
-            # Django would ask it later whether it is still usable, and could wait for that answer too.
-            connection.close()
+            # Django would ask them later whether they are still usable, and could wait for that answer too.
+            for connection in both:
+                connection.close()
             raise
 
     @contextlib.contextmanager
-    def _held(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
+    def _held(self, both: tuple[BaseDatabaseWrapper, ...]) -> Iterator[None]:
         with self._lock:
-            self._connection = connection
+            self._connections = both
         try:
             yield
         finally:
             with self._lock:
-                self._connection = None
+                self._connections = ()
 
     def cut(self) -> None:
         """End the statement that is running, if one is, from any thread; `ask` then raises `Unavailable`.
@@ -141,8 +144,9 @@ class Line:
         connection yet, the limit of connecting holds.
         """
         with self._lock:
-            if self._connection is not None and self._connection.connection is not None:
-                _hang_up(self._connection.vendor, self._connection.connection)
+            for connection in self._connections:
+                if connection.connection is not None:
+                    _hang_up(connection.vendor, connection.connection)
 
 
 def _hang_up(vendor: str, raw: Any) -> None:
@@ -160,15 +164,15 @@ def _hang_up(vendor: str, raw: Any) -> None:
 
 
 @contextlib.contextmanager
-def _limited(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    milliseconds = STATEMENT_SECONDS * 1000
+def _limited(alias: str) -> Iterator[None]:
+    connection, milliseconds = connections[alias], STATEMENT_SECONDS * 1000
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute(f"PRAGMA busy_timeout = {milliseconds}")
         yield
         return
     # Of this transaction, not of the session, which a pooler may lend to somebody else afterwards.
-    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+    with transaction.atomic(using=alias, savepoint=False), connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL statement_timeout = {milliseconds}")
         yield
 
@@ -215,7 +219,7 @@ def _material(server: Server, choice: _Choice) -> Material:
     defaults = {
         name: str(variable.get("default", "")) for name, variable in manifest.get("variables", {}).items()
     }
-    with tenant_scope(server.tenant_id):
+    with tenant_scope(server.tenant_id), _limited(DEFAULT_DB_ALIAS):
         secrets = services.secrets_of(server)
         definitions = services.current_definitions(server)
         switches = tuple(_switch(override) for override in services.active_overrides(server))

@@ -266,6 +266,17 @@ def test_production_without_an_address_is_refused(settings: Any, monkeypatch: py
     assert deployment.hosts(None) == []
 
 
+@pytest.mark.parametrize("alias", list(connections))
+def test_a_connection_that_leads_nowhere_any_more_is_noticed(alias: str) -> None:
+    if connections[alias].vendor != "postgresql":
+        pytest.skip("SQLite has no connections.")
+    connections[alias].ensure_connection()
+    used = connections[alias].connection.info.get_parameters()
+    assert used["keepalives"] == "1"
+    assert int(used["keepalives_idle"]) + 3 * int(used["keepalives_interval"]) <= 30
+    assert used["tcp_user_timeout"] == "30000"
+
+
 def test_a_role_that_could_pass_the_second_wall_is_refused() -> None:
     if connections["default"].vendor != "postgresql":
         pytest.skip("SQLite has one wall and no roles.")

@@ -6,24 +6,28 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 import pytest
 from django.conf import settings
-from django.db import connections, transaction
+from django.db import connections, models, transaction
 
 from mooring.egress.session import session
 from mooring.errors import Unavailable
 from mooring.scope import system_scope, tenant_scope
 from servers import services
+from servers.models import Override, Server
 from servers.pipeline import loading
-from servers.pipeline.directory import MAX_RUNS, TRUST_SECONDS, Cache, Directory
+from servers.pipeline.directory import MAX_RUNS, THREADS, TRUST_SECONDS, Cache, Directory
 from servers.pipeline.parts import Runtimes
 from servers.pipeline.principals import Principal
+from servers.pipeline.snapshot import Snapshot
 from servers.runtimes.upstreams import Upstreams
 from tenants.models import ApiKey, Change, ChangeHead
 from tenants.services import create_key, revoke_key
 from tests.conftest import World
+from tests.product.processes import echo, host
 
 T = TypeVar("T")
 
@@ -151,9 +155,10 @@ async def test_missing_names_displace_nothing_and_are_bounded_themselves() -> No
 
 
 @asynccontextmanager
-async def directory(*, poll_seconds: float = 5.0) -> AsyncIterator[Directory]:
+async def directory(*, poll_seconds: float = 5.0, ask_seconds: float = 5.0) -> AsyncIterator[Directory]:
     """Started, and not polling by itself."""
-    made = Directory(Runtimes.over(Upstreams(session)), poll_seconds=poll_seconds)
+    runtimes = Runtimes.over(Upstreams(session))
+    made = Directory(runtimes, poll_seconds=poll_seconds, ask_seconds=ask_seconds)
     try:
         await made.start()
         yield made
@@ -254,14 +259,14 @@ async def test_credentials_are_taken_only_while_changes_are_read(world: World) -
         assert await known.principal_of_key(key.digest) is not None
 
 
-async def test_a_database_that_says_nothing_is_hung_up_on_and_asked_again() -> None:
-    def never_ends() -> None:
-        connection = connections[settings.SYSTEM_DATABASE]
-        is_postgres = connection.vendor == "postgresql"
-        endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_sleep(600)" if is_postgres else endless)
+def never_ends(alias: str = settings.SYSTEM_DATABASE) -> None:
+    is_postgres = connections[alias].vendor == "postgresql"
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(600)" if is_postgres else endless)
 
+
+async def test_a_database_that_says_nothing_is_hung_up_on_and_asked_again() -> None:
     async with directory(poll_seconds=0.3) as known:
         async with asyncio.timeout(1.5):  # shorter than the database's own limit
             with pytest.raises(Unavailable):
@@ -276,27 +281,71 @@ async def test_a_database_that_says_nothing_is_hung_up_on_and_asked_again() -> N
         assert not known.is_blind
 
 
-async def test_a_poll_that_waits_for_a_lock_ends_by_the_limit_of_its_statement() -> None:
+@pytest.mark.parametrize("alias", ["default", settings.SYSTEM_DATABASE])
+async def test_misses_of_a_database_that_says_nothing_end_and_free_their_threads(
+    world: World, alias: str
+) -> None:
+    async with directory(ask_seconds=0.3) as known:
+        misses = [known.in_thread(partial(never_ends, alias)) for _ in range(THREADS)]
+        async with asyncio.timeout(1.5):  # shorter than the database's own limit
+            ends = await asyncio.gather(*misses, return_exceptions=True)
+        assert [type(end) for end in ends] == [Unavailable] * THREADS
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    assert await known.endpoint(world.acme.slug, "desk") is None
+                    break
+                except Unavailable:  # the threads are still being freed
+                    continue
+
+
+@asynccontextmanager
+async def locked(model: type[models.Model]) -> AsyncIterator[None]:
+    """Nobody can read the model's table."""
     if connections["default"].vendor != "postgresql":
         pytest.skip("On SQLite, nobody can lock readers out.")
-    locked, release = asyncio.Event(), asyncio.Event()
+    is_locked, release = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def lock() -> None:
         with transaction.atomic(using="owner"), connections["owner"].cursor() as cursor:
-            cursor.execute("LOCK TABLE tenants_change IN ACCESS EXCLUSIVE MODE")
-            loop.call_soon_threadsafe(locked.set)
+            cursor.execute(f"LOCK TABLE {model._meta.db_table} IN ACCESS EXCLUSIVE MODE")
+            loop.call_soon_threadsafe(is_locked.set)
             asyncio.run_coroutine_threadsafe(release.wait(), loop).result(timeout=30)
 
+    locking = asyncio.ensure_future(in_thread(lock))
+    await is_locked.wait()
+    try:
+        yield
+    finally:
+        release.set()
+        await locking
+
+
+async def test_a_poll_that_waits_for_a_lock_ends_by_the_limit_of_its_statement() -> None:
     async with directory(poll_seconds=25) as known:
-        locking = asyncio.ensure_future(in_thread(lock))
-        await locked.wait()
-        try:
-            async with asyncio.timeout(20):
-                with pytest.raises(Unavailable) as refused:
-                    await known.catch_up()
-        finally:
-            release.set()
-            await locking
+        async with locked(Change), asyncio.timeout(20):
+            with pytest.raises(Unavailable) as refused:
+                await known.catch_up()
         assert refused.value.reason == "database_unavailable"
         await known.catch_up()
+
+
+@pytest.mark.parametrize("model", [Server, Override])
+async def test_a_miss_that_waits_for_a_lock_ends_by_the_limit_of_its_statement(
+    world: World, model: type[models.Model]
+) -> None:
+    """Servers are read by the system's role, what belongs to one is read by the app's."""
+    at = await in_thread(lambda: host(world, echo("echo")))
+    async with directory(ask_seconds=25) as known:
+
+        async def loaded() -> Snapshot | None:
+            endpoint = await known.endpoint(*at.split("/"))
+            assert endpoint is not None
+            return await known.snapshot(endpoint, "live")
+
+        async with locked(model), asyncio.timeout(9):  # less than a miss may take in all
+            with pytest.raises(Unavailable) as refused:
+                await loaded()
+        assert refused.value.reason == "database_unavailable"
+        assert await loaded() is not None
