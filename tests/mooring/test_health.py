@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
-from collections.abc import Awaitable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mooring.health import deployment, draining
 from mooring.health.checks import Check, Checks, Finding, State, checks
 from mooring.health.probes import health_app
 from servers.pipeline import metrics
-from servers.pipeline.directory import Directory
+from servers.pipeline.directory import TRUST_SECONDS, Directory
 from servers.pipeline.journal import Journal
 from servers.pipeline.parts import Runtimes
 from servers.pipeline.shipping import Shipper
@@ -203,6 +204,62 @@ async def test_a_gateway_that_has_not_read_changes_for_long_is_not_ready() -> No
         assert (await Checks([asked]).report()).state is State.HEALTHY
     finally:
         await asyncio.to_thread(directory.close)
+
+
+# ---- database --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def taken_away(settings: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where the system's database was, there is nobody any more. What it was called."""
+    there: str = settings.SYSTEM_DATABASE
+    lost = settings.DATABASES[settings.SYSTEM_DATABASE] | {"PORT": "1"}
+    if connections["default"].vendor == "sqlite":
+        lost |= {"NAME": "/nowhere/mooring.sqlite3"}
+    monkeypatch.setitem(connections.databases, "lost", lost)
+    settings.SYSTEM_DATABASE = "lost"
+    return there
+
+
+async def database_finding() -> Finding:
+    report = await Checks([Check("database", 2, checks["database"].ask)]).report()
+    return report.findings["database"][0]
+
+
+@pytest.fixture
+async def directory() -> AsyncIterator[Directory]:
+    """Of a gateway that has started and sees no more changes."""
+    made = Directory(Runtimes.over(Upstreams(session)))
+    await made.start()
+    yield made
+    await asyncio.to_thread(made.close)
+
+
+async def test_a_gateway_without_its_database_is_ready_for_as_long_as_it_takes_keys(
+    directory: Directory, settings: Any, taken_away: str
+) -> None:
+    found = await database_finding()
+    assert (found.state, found.detail[:18]) == (State.DEGRADED, "it does not answer")
+    directory._trust_since(time.monotonic() - TRUST_SECONDS)
+    await asyncio.sleep(0)  # the fuse is burnt down
+    assert await database_finding() == Finding(State.UNHEALTHY, "it does not answer")
+    settings.SYSTEM_DATABASE = taken_away
+    assert (await database_finding()).state is State.HEALTHY
+
+
+async def test_a_process_without_a_gateway_needs_its_database(taken_away: str) -> None:
+    assert (await database_finding()).state is State.UNHEALTHY
+
+
+async def test_a_database_that_says_nothing_is_told_in_time_and_makes_nobody_unready(
+    directory: Directory, taken_away: str
+) -> None:
+    if connections["default"].vendor != "postgresql":
+        pytest.skip("A file always says something.")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        connections.databases["lost"] |= {"HOST": "127.0.0.1", "PORT": str(silent.getsockname()[1])}
+        for _ in range(3):
+            assert (await database_finding()).state is State.DEGRADED
 
 
 # ---- runner ----------------------------------------------------------------------------------------------

@@ -7,15 +7,16 @@ import os
 import shutil
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connections
+from django.db import connections
 
+from mooring.errors import Unavailable
 from servers.pipeline import directory, shipping
+from servers.pipeline.database_thread import DatabaseThread
 from servers.pipeline.journal import RESERVE
 from servers.runner.client import RunnerClient
 from servers.runner.errors import Refused
@@ -123,25 +124,29 @@ async def _timed(check: Check) -> tuple[Finding, float]:
 
 # ---- database --------------------------------------------------------------------------------------------
 
-# One thread, one connection: a database that hangs must not use up the threads others wait for.
-_database_thread = ThreadPoolExecutor(1, "health-database")
+# Waited for twice when the last question is still being asked, which must not be longer than the check may take.
+ANSWER_SECONDS = 0.9
+_database_thread = DatabaseThread("health-database", seconds=ANSWER_SECONDS)
 
 
 async def database() -> Finding:
-    return await asyncio.get_running_loop().run_in_executor(_database_thread, _ask_database)
-
-
-def _ask_database() -> Finding:
-    close_old_connections()
-    connection = connections[settings.SYSTEM_DATABASE]
+    """Without it a gateway goes on with what it knows, for as long as it takes credentials; all else ends at once."""
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-            cursor.fetchone()
-    except DatabaseError as error:
-        connection.close()
-        return Finding(State.UNHEALTHY, type(error).__name__)
+        await _database_thread.ask(_ask_database)
+    except Unavailable:
+        gateway = directory.running()
+        if gateway is None or gateway.is_blind:
+            return Finding(State.UNHEALTHY, "it does not answer")
+        return Finding(
+            State.DEGRADED, "it does not answer; for half a minute, calls go on with what is known"
+        )
     return HEALTHY
+
+
+def _ask_database() -> None:
+    with connections[settings.SYSTEM_DATABASE].cursor() as cursor:
+        cursor.execute("SELECT 1")
+        cursor.fetchone()
 
 
 # ---- bus -------------------------------------------------------------------------------------------------
