@@ -10,7 +10,6 @@ from typing import Any
 
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
-from psycopg.types.json import Json
 
 
 class OrderedJSONField(models.JSONField):
@@ -21,6 +20,8 @@ class OrderedJSONField(models.JSONField):
 
     def get_db_prep_value(self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False) -> Any:
         if connection.vendor == "postgresql":
+            from psycopg.types.json import Json  # SQLite needs no driver of PostgreSQL
+
             return None if value is None else Json(value)
         return super().get_db_prep_value(value, connection, prepared)
 

@@ -85,7 +85,9 @@ note = pathlib.Path(sys.argv.pop())
 atexit.register(lambda: note.write_text(" ".join(sys.modules)))
 runpy.run_module("mooring.cli.running", run_name="__main__")
 """
-LATE = ("mcp", "celery", "kombu", "mooring.admin", "unfold.admin")
+LATE = ("mcp", "celery", "kombu", "mooring.admin", "unfold.admin", "twisted")
+if os.environ["MOORING_TEST_SETUP"] == "embedded":
+    LATE += ("psycopg",)
 
 
 def test_the_first_answers_come_before_the_sdk_celery_and_the_admin_are_imported(
