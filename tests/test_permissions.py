@@ -22,7 +22,7 @@ from servers.models import Build, Import, Prompt, Tool, Upload, UpstreamDefiniti
 from tenants.permissions import KEY_SCOPES, ROLES
 from tenants.services import add_member, create_key
 from tests.conftest import World, make_world, verified_user
-from tests.servers.gateway.test_calls import MANIFEST
+from tests.servers.gateway.desk import MANIFEST
 
 # What a member's role must hold; "" for any member, None for anybody at all, "user" for anybody signed in.
 DASHBOARD: list[tuple[str, str, str | None]] = [

@@ -17,7 +17,7 @@ from servers.pipeline.overriding import Switch, overridden
 from servers.runtimes.base import Outcome, ToolCall, text_outcome
 from tests.conftest import World
 from tests.servers.conftest import GatewayDriver
-from tests.servers.gateway.test_calls import MANIFEST, published
+from tests.servers.gateway.desk import MANIFEST, published
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from servers.runner.relay import Relay
 from servers.runner.sandbox import launcher, process
 from servers.runner.sandbox.cgroups import Limiter
 from servers.runner.sandbox.users import Users
-from tests.servers.runner.building.conftest import WHEN
+from tests.servers.runner.building.hand_made import WHEN
 from tests.servers.runner.building.test_archives import zipped
 
 USER = 268_000

@@ -2,120 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import dataclasses
 import json
-import os
-import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from servers.runner.building import index as indexes
 from servers.runner.building import interpreters
-from servers.runner.building.builds import Builder, Built, Source
+from servers.runner.building.builds import Builder
 from servers.runner.building.inside.bounds import MIB
-from servers.runner.building.inside.forwarding import SOCKET
-from servers.runner.building.progress import Event, Reporter
+from servers.runner.building.progress import Event
 from servers.runner.building.rooms import Rooms
-from servers.runner.egress import Proxy, allowed
-from servers.runner.engine import Limits, RunSpec
-from servers.runner.errors import BuildFailed, Missing, Tampered, Unbuildable
-from servers.runner.sandbox import launcher, process
+from servers.runner.errors import BuildFailed, Unbuildable
 from servers.runner.sandbox.cgroups import Limiter
 from servers.runner.sandbox.launcher import runtime_trees
 from servers.runner.sandbox.users import Users
 from tests.sandboxes import readable_folder
-from tests.servers.runner.building.conftest import WHEN
+from tests.servers.runner.building.hand_made import (
+    USER,
+    build,
+    builder_in,
+    environ_of,
+    needing,
+    refused,
+    seen,
+    server,
+    web_environ,
+    web_index,
+)
 from tests.servers.runner.building.test_archives import HOSTILE, member, tarred, zipped
-from tests.servers.runner.building.wheels import make_source, make_wheel
-
-USER = 269_000
-# Speaks the protocol by hand, so that it needs no SDK: no environment has to be installed for it.
-BY_HAND = """
-import json, os, sys
-sys.stderr.write("started with " + os.environ["TRANSPORT"] + chr(10))
-TOOLS = [{"name": "probe", "description": DESCRIPTION, "inputSchema": {"type": "object"}}]
-for line in sys.stdin:
-    asked = json.loads(line)
-    answers = {
-        "initialize": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "hand"}},
-        "tools/list": {"tools": TOOLS},
-    }
-    if "id" in asked:
-        known = asked["method"] in answers
-        answer = {"result": answers[asked["method"]]} if known else {"error": {"code": -32601, "message": "no"}}
-        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **answer}), flush=True)
-"""
-
-
-def server(description: str = "'nothing'", before: str = "") -> str:
-    """`description` is an expression whose value the build gets to see."""
-    return f"{before}\nDESCRIPTION = str(({description}))\n{BY_HAND}"
-
-
-def needing(*requirements: str, code: str = "") -> bytes:
-    return zipped(
-        {"server.py": (code or server()).encode(), "requirements.txt": "\n".join(requirements).encode()}
-    )
-
-
-@pytest.fixture(scope="module")
-def shelf() -> Iterator[Path]:
-    """The folder of wheels that is the operator's whole index."""
-    with readable_folder() as folder:
-        make_wheel(folder, "plain")
-        make_wheel(folder, "other")
-        make_source(folder, "onlysource")
-        marker = (
-            "import os; os.system('touch /tmp/mooring-pth-ran'); os.system('touch /app/mooring-pth-ran')\n"
-        )
-        make_wheel(folder, "marking", files={"marking.pth": marker.encode()})
-        make_wheel(folder, "huge", files={f"huge_{n}.bin": bytes(160 * MIB) for n in range(2)})
-        for number in range(101):
-            make_wheel(folder, f"small{number}")
-        make_wheel(folder, "many", requires=tuple(f"small{number}" for number in range(101)))
-        yield folder
-
-
-def environ_of(shelf: Path) -> dict[str, str]:
-    """Our own environment, with the operator's configuration of pip replaced."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
-    return {**kept, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(shelf)}
-
-
-@pytest.fixture(scope="module")
-def store(workshop: Path) -> Path:
-    return workshop / "store"
-
-
-def builder_in(store: Path, limiter: Limiter, environ: dict[str, str]) -> Builder:
-    return Builder(store, limiter, Users(USER, 100), environ=environ)
-
-
-@pytest.fixture
-def builder(store: Path, limiter: Limiter, shelf: Path) -> Builder:
-    return builder_in(store, limiter, environ_of(shelf))
-
-
-async def build(builder: Builder, data: bytes, events: list[Event] | None = None, **options: object) -> Built:
-    heard = [] if events is None else events
-    return await builder.build(Source(data, "upload", WHEN, **options), heard.append)  # type: ignore[arg-type]
-
-
-async def refused(
-    builder: Builder, data: bytes, events: list[Event] | None = None, **options: object
-) -> Unbuildable:
-    with pytest.raises(Unbuildable) as caught:
-        await build(builder, data, events, **options)
-    return caught.value
-
-
-def seen(made: Built) -> str:
-    return str(made.offer.tools[0]["description"])
-
 
 # ---- uploads -------------------------------------------------------------------------------------------------
 
@@ -233,47 +148,6 @@ async def test_the_same_input_makes_the_same_artifact_from_nothing(
 # ---- the index -----------------------------------------------------------------------------------------------
 
 
-@contextlib.asynccontextmanager
-async def web_index(shelf: Path) -> AsyncIterator[tuple[int, list[str]]]:
-    """A package index on the web, with pages that link to files, and what it was asked for."""
-    asked: list[str] = []
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            path = head.split(" ")[1]
-            asked.append(head)
-            wheel = shelf / path.rpartition("/")[2]
-            if path == "/simple/plain/":
-                body, kind = (
-                    b'<a href="../../files/plain-1.0-py3-none-any.whl">plain-1.0-py3-none-any.whl</a>',
-                    "text/html",
-                )
-            elif path.startswith("/files/") and wheel.is_file():
-                body, kind = wheel.read_bytes(), "application/octet-stream"
-            else:
-                body, kind = b"", ""
-            status = "200 OK" if kind else "404 Not Found"
-            length = len(body)
-            writer.write(
-                f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n".encode()
-            )
-            writer.write(b"Connection: close\r\n\r\n" + (b"" if head.startswith("HEAD") else body))
-            await writer.drain()
-        writer.close()
-
-    listener = await asyncio.start_server(handle, "127.0.0.1", 0)
-    try:
-        yield listener.sockets[0].getsockname()[1], asked
-    finally:
-        listener.close()
-
-
-def web_environ(port: int, credentials: str = "") -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
-    return {**kept, "UV_DEFAULT_INDEX": f"http://{credentials}127.0.0.1:{port}/simple"}
-
-
 async def test_a_build_reaches_the_index_through_the_proxy_and_its_password_stays_hidden(
     store: Path, limiter: Limiter, shelf: Path
 ) -> None:
@@ -381,191 +255,3 @@ async def test_nothing_is_left_of_a_build(limiter: Limiter, builder: Builder) ->
         await build(builder, needing("nosuchpackage"))
     assert limiter.names() == []
     assert list(builder.environments.incoming.iterdir()) == []
-
-
-# ---- the dry run ---------------------------------------------------------------------------------------------
-
-
-async def test_a_server_that_opens_a_port_instead_of_answering_is_told_to_use_stdio(builder: Builder) -> None:
-    code = b"import socket, time\nsocket.create_server(('127.0.0.1', 8000))\ntime.sleep(600)\n"
-    refusal = await refused(builder, code, limits=Limits(start=2))
-    assert "use stdio" in refusal.message
-    assert refusal.data["stage"] == "try"
-
-
-async def test_secrets_are_seen_by_the_server_and_kept_out_of_the_log(builder: Builder) -> None:
-    code = server(
-        "__import__('os').environ['REGION']", "import os, sys; print(os.environ['TOKEN'], file=sys.stderr)"
-    )
-    events: list[Event] = []
-    made = await build(
-        builder, code.encode(), events, variables={"REGION": "north"}, secrets={"TOKEN": "hunter2-hunter2"}
-    )
-    assert seen(made) == "north"
-    assert any("***" in event.line for event in events)
-    assert "hunter2" not in "".join(event.line for event in events)
-
-
-async def test_a_flood_in_the_log_does_not_hide_the_reason(builder: Builder) -> None:
-    code = b"import sys\nfor n in range(5000): print(n, file=sys.stderr)\nraise RuntimeError('the reason')\n"
-    events: list[Event] = []
-    assert "the reason" in (await refused(builder, code, events)).message
-    assert len(events) < 2_100
-
-
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [
-        ('{"tools": TOOLS * 2000}', "too much"),
-        ('{"tools": [], "nextCursor": "again"}', "no end"),
-        ('{"tools": 7}', "does not start"),
-    ],
-)
-async def test_lists_without_measure_are_refused(builder: Builder, answer: str, said: str) -> None:
-    code = server().replace('{"tools": TOOLS}', answer)
-    assert said in (await refused(builder, code.encode())).message
-
-
-async def test_a_server_that_is_tried_can_write_nowhere_that_stays(builder: Builder) -> None:
-    code = """
-import os, site
-opened = []
-for place in ("/app", "/venv", "/venv/mooring", *site.getsitepackages(), "/usr/bin", "/"):
-    try:
-        open(os.path.join(place, "written"), "w").close()
-        opened.append(place)
-    except OSError:
-        pass
-"""
-    assert seen(await build(builder, needing("plain", code=server("opened", code)))) == "[]"
-
-
-FETCHING = """
-import urllib.request
-def fetched(url):
-    try:
-        with urllib.request.urlopen(url, timeout=10) as response:
-            return response.status
-    except OSError as error:
-        return getattr(error, "code", type(error).__name__)
-import os
-port = os.environ["INDEX_PORT"]
-hosts = ("api.example.com", "other.example.com", "127.0.0.1")
-answers = [fetched(f"http://{host}:{port}" + "/simple/plain/") for host in hosts]
-"""
-
-
-async def test_a_running_server_gets_out_to_its_listed_hosts_alone(
-    builder: Builder, limiter: Limiter, shelf: Path, workshop: Path
-) -> None:
-    """The socket of its proxy is mounted into its sandbox; the bootstrap leads the usual variables there."""
-
-    async def lookup(host: str, port: int) -> list[str]:
-        return ["127.0.0.1"]
-
-    made = await build(builder, server("answers", FETCHING).encode(), variables={"INDEX_PORT": "9"})
-    assert seen(made) == "['URLError', 'URLError', 'URLError']"
-    async with web_index(shelf) as (port, _):
-        proxy = Proxy([allowed(f"api.example.com:{port}")], permits=lambda address, port: True, lookup=lookup)
-        door = workshop / "way-out"
-        async with proxy.listening(door, owner=USER + 300):
-            spec = RunSpec(
-                tenant="acme",
-                server="x",
-                digest=made.artifact.digest,
-                artifact=str(made.artifact.folder),
-                entry=made.artifact.entry,
-                runtime=made.artifact.runtime,
-                variables={"INDEX_PORT": str(port)},
-            )
-            plan = launcher.plan_for(spec, spec.runtime)
-            plan = dataclasses.replace(plan, trees=[*plan.trees, launcher.Tree(str(door), SOCKET)])
-            sandbox = await process.start(plan, name="way-out", limiter=limiter, user=USER + 300)
-            try:
-                asked = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}\n'
-                answer, _ = await asyncio.wait_for(sandbox.process.communicate(asked), 60)
-            finally:
-                await sandbox.remove()
-    assert json.loads(answer)["result"]["tools"][0]["description"] == "[200, 403, 403]"
-
-
-def test_the_log_is_bounded_and_clean() -> None:
-    events: list[Event] = []
-    report = Reporter(events.append, secrets=["s3cret"])
-    report.line(
-        "at https://user:pass@example.com/simple with s3cret \x1b[31mred\x1b[0m a\u202eb" + "x" * 5_000
-    )
-    assert events[0].line.startswith("at https://***@example.com/simple with *** red ab")
-    assert len(events[0].line) < 2_100
-    for _ in range(5_000):
-        report.line("again")
-    assert len(events) == 2_000
-    assert events[-1].line == "More lines are not shown."
-
-
-# Built once for all that look at it.
-_plain: list[Built] = []
-
-# ---- artifacts -----------------------------------------------------------------------------------------------
-
-CHANGES: dict[str, Callable[[Path], object]] = {
-    "a file of the upload": lambda folder: (folder / "app/server.py").write_text("evil"),
-    "a new file": lambda folder: (folder / "app/sitecustomize.py").write_text("evil"),
-    "a link": lambda folder: (folder / "app/more.py").symlink_to("/etc/passwd"),
-    "a package": lambda folder: next(folder.glob("venv/lib/*/site-packages/plain.py")).write_text("evil"),
-    "compiled code": lambda folder: next(
-        folder.glob("venv/lib/*/site-packages/__pycache__/plain*")
-    ).write_bytes(b"evil"),
-    "a .pth file": lambda folder: (next(folder.glob("venv/lib/*/site-packages")) / "evil.pth").write_text(
-        "import evil"
-    ),
-    "the interpreter": lambda folder: _relink(folder / "venv/bin/python", "/bin/sh"),
-    "our own program": lambda folder: (folder / "venv/mooring/__main__.py").write_text("evil"),
-    "the entry": lambda folder: (folder / "entry").write_text('["/bin/sh"]'),
-    "the lock": lambda folder: (folder / "lock").write_text(""),
-    "the manifest": lambda folder: _edit(folder / "manifest.json", "shared", "session"),
-    "a file beside": lambda folder: (folder / "more").write_text(""),
-    "a file less": lambda folder: (folder / "lock").unlink(),
-}
-
-
-def _relink(path: Path, target: str) -> None:
-    path.unlink()
-    path.symlink_to(target)
-
-
-def _edit(path: Path, old: str, new: str) -> None:
-    path.write_text(path.read_text().replace(old, new))
-
-
-@pytest.mark.parametrize("what", CHANGES)
-async def test_an_artifact_that_was_changed_does_not_open(
-    builder: Builder, limiter: Limiter, shelf: Path, what: str
-) -> None:
-    if not _plain:
-        _plain.append(await build(builder, needing("plain")))
-    made = _plain[0]
-    with readable_folder() as elsewhere:
-        copied = builder_in(elsewhere / "store", limiter, environ_of(shelf)).artifacts
-        folder = copied.folder / made.artifact.digest
-        shutil.copytree(made.artifact.folder, folder, symlinks=True)
-        assert (await copied.open(made.artifact.digest)).manifest == made.artifact.manifest
-        CHANGES[what](folder)
-        with pytest.raises(Tampered):
-            await copied.open(made.artifact.digest)
-
-
-@pytest.mark.parametrize("digest", ["", "../../etc", "0" * 64, "A" * 64])
-async def test_an_artifact_nobody_has_built_does_not_open(builder: Builder, digest: str) -> None:
-    with pytest.raises(Missing):
-        await builder.artifacts.open(digest)
-
-
-async def test_a_removed_artifact_is_gone_and_its_environment_serves_the_next(builder: Builder) -> None:
-    made = await build(builder, needing("plain", code=server("'gone'")))
-    await builder.artifacts.remove(made.artifact.digest)
-    with pytest.raises(Missing):
-        await builder.artifacts.open(made.artifact.digest)
-    assert (
-        await build(builder, needing("plain", code=server("'gone'")))
-    ).artifact.digest == made.artifact.digest

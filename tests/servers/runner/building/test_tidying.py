@@ -13,7 +13,7 @@ from servers.runner.errors import BuildFailed, Unbuildable
 from servers.runner.sandbox.cgroups import Limiter
 from servers.runner.sandbox.users import Users
 from tests.sandboxes import PROGRAMS, readable_folder
-from tests.servers.runner.building.conftest import WHEN
+from tests.servers.runner.building.hand_made import WHEN
 
 USER = 269_000
 SERVER = (PROGRAMS / "server.py").read_bytes()

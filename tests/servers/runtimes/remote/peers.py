@@ -120,6 +120,12 @@ async def peer_running(serve: Handler) -> AsyncIterator[Peer]:
         await runner.cleanup()
 
 
+async def until_ended(peer: Peer, left: int) -> None:
+    async with asyncio.timeout(5):
+        while len(peer.sessions) > left:
+            await asyncio.sleep(0)
+
+
 # ---- answers ---------------------------------------------------------------------------------------------
 
 
