@@ -138,6 +138,23 @@ def test_a_request_that_has_come_too_far_is_refused_in_words(
         assert (asked(odd).status, asked(odd).error["data"]["code"]) == (400, "bad_hops")
 
 
+def test_a_batch_counts_as_one_request_on_its_way(gateway: GatewayDriver, world: World, address: str) -> None:
+    at = f"{world.acme.slug}/one"
+    host(world, leading_to(f"{address}/t/{at}/mcp"), slug="one", is_public=True)
+    gateway.settle()
+    session = gateway.session(at, "2025-03-26")
+    params = {"name": "again", "arguments": {"text": "hello"}}
+    batch = [{"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params} for number in (1, 2)]
+
+    def sent(hops_behind: int) -> Any:
+        headers = {"mcp-session-id": session.token, "mooring-hops": str(hops_behind)}
+        return gateway.send(f"/t/{at}/mcp", json.dumps(batch).encode(), headers=headers)
+
+    assert sent(hops.MOST + 1).status == 508
+    told = [json.dumps(answer["result"]) for answer in sent(hops.MOST).json]
+    assert ["status 508 Loop Detected" in text for text in told] == [True, True]
+
+
 @pytest.mark.parametrize("place", ["parameters", "constants"])
 def test_a_tool_cannot_say_how_far_it_has_come(place: str) -> None:
     field = {"in": "header", "name": "mooring-HOPS"}
