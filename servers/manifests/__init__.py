@@ -16,6 +16,7 @@ from servers.manifests.canonical import (
 from servers.manifests.checking import check, check_part, check_upstream, secrets_named
 from servers.manifests.comparing import differences, precedence, propose_number
 from servers.manifests.credentials import Credential, credential_of
+from servers.manifests.merging import with_tools_of
 from servers.manifests.shape import FORMAT, MOST_UPSTREAMS, SCHEMA, SECRET_NAME, SECTIONS, is_upstream_name
 
 __all__ = [
@@ -42,4 +43,5 @@ __all__ = [
     "secrets_named",
     "source_of",
     "storable",
+    "with_tools_of",
 ]

@@ -188,7 +188,7 @@ def apply_import(
                 raise InvalidInput("Give the server a name.", fields={"slug": ["Give the server a name."]})
             server = create_server(imp.tenant, slug=slug, title=manifest["server"]["title"], actor=actor)
         elif not imp.is_manifest:
-            manifest = _merged(draft_manifest(server), manifest, retitled=bool(title and title.strip()))
+            manifest = manifests.with_tools_of(manifest, draft_manifest(server), title=(title or "").strip())
         replace_draft(server, manifest, actor=actor)
         imp.server, imp.applied_at = server, timezone.now()
         imp.save(update_fields=["server", "applied_at"])
@@ -200,18 +200,3 @@ def _chosen(result: dict[str, Any], keys: list[str] | None) -> Manifest:
     from servers.importers.openapi import Imported  # likewise
 
     return result["manifest"] if keys is None else Imported.from_result(result).chosen(keys)
-
-
-def _merged(draft: Manifest, new: Manifest, *, retitled: bool) -> Manifest:
-    about = draft["server"] | ({"title": new["server"]["title"]} if retitled else {})
-    known = draft.get("variables", {})
-    variables = {
-        name: known[name] if name in known and not about_it.get("default") else about_it
-        for name, about_it in new.get("variables", {}).items()
-    }
-    return draft | {
-        "server": about,
-        "tools": new.get("tools", []),
-        "variables": variables,
-        "secrets": new.get("secrets", {}),
-    }

@@ -114,20 +114,28 @@ def carry_out(
     secrets: Mapping[str, str],
     notes: str,
 ) -> Deployment:
-    """Everything is in place before the new version is served."""
-    _ensure_server(work, slug, source.manifest["server"]["title"], public=public)
+    """Everything is in place before the new version is served.
+
+    A manifest is the whole server. Of a server that is there an OpenAPI document replaces the tools alone.
+    """
+    from servers.manifests import with_tools_of  # as in headers_of
+
+    is_new = _ensure_server(work, slug, source.manifest["server"]["title"], public=public)
     for name, value in secrets.items():
         work.set_secret(slug, name, value)
-    work.replace_draft(slug, source.manifest)
-    declared = source.manifest.get("variables", {})
+    manifest = source.manifest
+    if source.is_openapi and not is_new:
+        manifest = with_tools_of(manifest, work.draft(slug))
+    work.replace_draft(slug, manifest)
+    declared = manifest.get("variables", {})
     kept = {name: value for name, value in work.variables(slug).items() if name in declared}
     variables = kept | ({"base_url": base_url} if base_url else {})
-    number, is_new = _published(work, slug, variables, notes)
+    number, is_new_version = _published(work, slug, variables, notes)
     return Deployment(
         server=f"{work.tenant}/{slug}",
         endpoint=f"{work.origin}/t/{work.tenant}/{slug}/mcp",
         version=number,
-        is_new_version=is_new,
+        is_new_version=is_new_version,
         tools=len(source.manifest.get("tools", [])),
         missing_secrets=work.missing_secrets(slug),
         missing_variables=[
@@ -234,12 +242,14 @@ def _tell_connected(done: Deployment, *, as_json: bool) -> None:
     say(done.endpoint)
 
 
-def _ensure_server(work: Backend, slug: str, title: str, *, public: bool) -> None:
+def _ensure_server(work: Backend, slug: str, title: str, *, public: bool) -> bool:
+    """True when it was not there before."""
     row = work.server(slug)
     if row is None:
         work.create_server(slug, title=title, is_public=public)
     elif public and not row["is_public"]:
         work.make_public(slug)
+    return row is None
 
 
 def _published(work: Backend, slug: str, variables: Mapping[str, str], notes: str) -> tuple[str, bool]:

@@ -143,6 +143,9 @@ class Local:
     def tools(self, slug: str) -> list[Row]:
         return [TOOL.definition_of(tool) for tool in self._server(slug).tools.all()]
 
+    def draft(self, slug: str) -> Row:
+        return services.draft_manifest(self._server(slug))
+
     def replace_draft(self, slug: str, manifest: Row) -> None:
         services.replace_draft(self._server(slug), manifest, actor=self.access.actor)
 

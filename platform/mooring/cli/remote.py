@@ -64,6 +64,9 @@ class Remote:
     def tools(self, slug: str) -> list[Row]:
         return list(self._pages(_server(slug, "tools")))
 
+    def draft(self, slug: str) -> Row:
+        return self._get(_server(slug, "draft"))
+
     def replace_draft(self, slug: str, manifest: Row) -> None:
         self._send("PUT", _server(slug, "draft"), manifest)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -87,6 +88,51 @@ def test_an_openapi_document_is_deployed_with_its_base_url_and_secrets(installat
     assert second.returncode == 0
     assert "hunter2" not in second.stdout + second.stderr
     assert installation.json(*deploy, key=key)["missing_secrets"] == []
+
+
+def test_an_openapi_document_replaces_the_tools_of_a_server_and_keeps_the_rest(installation, place, tmp_path):
+    tenant, key = place
+    rest = {
+        "resources": [{"name": "rules", "uri": "pets://rules", "text": "Be kind."}],
+        "prompts": [{"name": "feed", "messages": [{"role": "user", "text": "Feed it."}]}],
+        "upstreams": {
+            "main": {"url": "{far}/mcp", "headers": {"Authorization": "Bearer {secret:far_token}"}},
+        },
+    }
+    echo = {"name": "echo", "input_schema": {"type": "object"}, "static": {"kind": "echo"}}
+    whole = {
+        "mooring": 1,
+        "server": {"title": "Zoo", "instructions": "Mind the lions."},
+        "variables": {"far": {"default": "https://far.example"}, "unused": {"default": "x"}},
+        "secrets": {"far_token": {"description": "For the far one."}},
+        "tools": [echo],
+    } | rest
+    deploy = ["--tenant", tenant, "--server", "zoo"]
+    for name, document in (("whole.json", whole), ("pets.json", PETS)):
+        (tmp_path / name).write_text(json.dumps(document))
+        installation.ok("deploy", str(tmp_path / name), *deploy, key=key)
+
+    served = _published(installation, tenant, "zoo")
+    assert [tool["name"] for tool in served["tools"]] == ["listPets"]
+    assert {name: served[name] for name in ("server", *rest)} == {"server": whole["server"], **rest}
+    assert set(served["variables"]) == {"base_url", "far"}
+    assert served["secrets"].keys() > {"far_token"}
+
+    installation.ok("deploy", str(tmp_path / "whole.json"), *deploy, key=key)
+    assert _published(installation, tenant, "zoo") == whole  # a manifest is the whole server
+
+
+def _published(installation, tenant, slug):
+    """The manifest of the newest version, over the REST API."""
+    headers = {"Authorization": f"Bearer {installation.key(tenant)}"}
+    rows = _got(f"{installation.origin}/api/v1/servers/{slug}/versions", headers)["data"]
+    newest = f"{installation.origin}/api/v1/servers/{slug}/versions/{rows[0]['number']}"
+    return _got(newest, headers)["manifest"]
+
+
+def _got(url, headers):
+    with urlopen(Request(url, headers=headers), timeout=30) as answer:
+        return json.load(answer)
 
 
 def test_standard_input_is_deployed(installation, place, echo_file):
