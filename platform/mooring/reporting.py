@@ -2,24 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from typing import TYPE_CHECKING, Any
 
-from mooring.logs import scrub
+from mooring.logs import request_id, scrub
+
+if TYPE_CHECKING:
+    from sentry_sdk.transport import Transport
+
+# Django's own line about a page that failed: the failure itself has been reported already.
+_TOLD_ELSEWHERE = "django.request"
 
 
-def start_reporting(dsn: str) -> None:
+def start_reporting(dsn: str, transport: Transport | None = None) -> None:
+    """Report what no page expected, and each log line from ERROR on: borders catch what goes wrong, and log it."""
     import sentry_sdk  # large, and most installations have no DSN
     from sentry_sdk.integrations.django import DjangoIntegration
 
     sentry_sdk.init(
         dsn=dsn,
-        send_default_pii=False,
+        transport=transport,
         max_request_body_size="never",
         include_local_variables=False,
         default_integrations=False,
         integrations=[DjangoIntegration()],
         before_send=_scrubbed,
     )
+    logging.getLogger().addHandler(_Reporter(logging.ERROR))
+
+
+class _Reporter(logging.Handler):
+    """Makes an event of a log line. Of structlog's lines `msg` is a dictionary of what they say."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name == _TOLD_ELSEWHERE:
+            return
+        try:
+            _capture(record)
+        except Exception:  # noqa: BLE001  # whoever logs an error must not get another for it
+            self.handleError(record)
+
+
+def _capture(record: logging.LogRecord) -> None:
+    from sentry_sdk import capture_event, get_client  # as above
+    from sentry_sdk.utils import event_from_exception
+
+    said = dict(record.msg) if isinstance(record.msg, dict) else {"event": record.getMessage()}
+    said.pop("exc_info", None)
+    event, hint = event_from_exception(record.exc_info, get_client().options) if record.exc_info else ({}, None)
+    about = {
+        "level": "error",
+        "logger": record.name,
+        "logentry": {"formatted": str(said.pop("event", ""))},
+        "tags": {"request_id": said.get("request_id") or request_id.get()},
+        "extra": said,
+    }
+    capture_event({**event, **about}, hint)
 
 
 def _scrubbed(event: Any, _hint: Any) -> Any:

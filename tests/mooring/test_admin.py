@@ -11,6 +11,7 @@ from mooring.audit.models import AuditEvent
 from mooring.scope import tenant_scope
 from servers import services
 from servers.models import Server, Tool
+from servers.services.kinds import TOOL
 from tenants.models import Tenant
 from tests.conftest import World, verified_user
 
@@ -67,19 +68,24 @@ def test_the_front_page_opens_for_staff_alone(
 def test_a_tool_is_changed_through_the_service(staff: Client, world: World, tool: Tool) -> None:
     path = f"/admin/servers/tool/{tool.id}/change/"
     assert staff.get(path).status_code == 200
+    remembers = {"seconds": 60}
+    with tenant_scope(world.acme.id):
+        definition = TOOL.definition_of(tool) | {"cache": remembers, "annotations": {"readOnlyHint": True}}
+        services.save_tool(tool.server, tool=tool, definition=definition, actor=world.actor)
     form = {
         "name": tool.name,
         "title": "Say it again",
         "description": tool.description,
         "input_schema": '{"type": "object"}',
         "output_schema": "",
-        "annotations": "{}",
+        "annotations": '{"readOnlyHint": true}',
         "binding": '{"static": {"kind": "echo"}}',
         "is_enabled": "on",
     }
     assert staff.post(path, form).status_code == 302
     with tenant_scope(world.acme.id):
-        assert Tool.objects.filter(id=tool.id)[0].title == "Say it again"
+        saved = Tool.objects.filter(id=tool.id)[0]
+        assert (saved.title, saved.cache) == ("Say it again", remembers)
     assert actions(world) == [("staff", "tool.changed")]
     refused = staff.post(path, form | {"binding": '{"static": {"kind": "dance"}}'})
     assert refused.status_code == 200

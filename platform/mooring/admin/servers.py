@@ -14,6 +14,12 @@ from mooring.errors import MooringError
 from mooring.scope import tenant_scope
 from servers import manifests, services
 from servers.models import Channel, Server, Tool, Version
+from servers.services.kinds import TOOL
+
+
+# Parts of a tool's definition that its form shows; what it does not show stays.
+_TEXTS = ("name", "title", "description", "input_schema", "output_schema", "annotations")
+_SHOWN = {*_TEXTS, "enabled", "http", "remote", "static"}
 
 
 class ServerAdmin(StaffAdmin):
@@ -58,36 +64,24 @@ class ToolForm(forms.ModelForm):  # type: ignore[type-arg]  # generic only in th
 
     class Meta:
         model = Tool
-        fields = (
-            "name",
-            "title",
-            "description",
-            "input_schema",
-            "output_schema",
-            "annotations",
-            "binding",
-            "is_enabled",
-        )
+        fields = (*_TEXTS, "binding", "is_enabled")
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
         if not self.errors:
             try:
                 within = services.settings_manifest(self.instance.server)
-                manifests.check_part("tools", definition_of(cleaned), within=within)
+                manifests.check_part("tools", definition_of(self.instance, cleaned), within=within)
             except MooringError as error:
                 raise ValidationError(error.message) from None
         return cleaned
 
 
-def definition_of(fields: dict[str, Any]) -> dict[str, Any]:
-    """A tool of a manifest from the form's fields."""
-    definition: dict[str, Any] = {
-        name: fields[name] for name in ("name", "title", "description", "input_schema") if fields[name]
-    }
-    definition |= {name: fields[name] for name in ("output_schema", "annotations") if fields.get(name)}
-    definition |= {"enabled": fields["is_enabled"]}
-    return definition | dict(fields["binding"])
+def definition_of(stored: Tool, fields: dict[str, Any]) -> dict[str, Any]:
+    """A tool of a manifest: the stored one, with the form's fields laid over it."""
+    kept = {name: part for name, part in TOOL.definition_of(stored).items() if name not in _SHOWN}
+    shown = {name: fields[name] for name in _TEXTS if fields.get(name)}
+    return kept | shown | {"enabled": fields["is_enabled"]} | dict(fields["binding"])
 
 
 class ToolAdmin(StaffAdmin):
@@ -105,7 +99,7 @@ class ToolAdmin(StaffAdmin):
                 tool.server,
                 actor=staff_actor(request),
                 tool=tool,
-                definition=definition_of(form.cleaned_data),
+                definition=definition_of(tool, form.cleaned_data),
             )
 
     @admin.action(description="Enable in the draft")
