@@ -52,8 +52,12 @@ def do_import(job: Job, progress: Progress) -> dict[str, Any]:
     with tenant_scope(job.tenant_id):
         source = source_of(import_id)
     fetched = fetch(source, limit=MAX_BYTES, timeout=FETCH_SECONDS) if source else ""
+
+    def read(done: int, of: int) -> None:
+        progress(f"Reading the operations: {done:,} of {of:,}", 10 + 85 * done // max(of, 1))
+
     with tenant_scope(job.tenant_id):
-        run_import(import_id, fetched=fetched)
+        run_import(import_id, fetched=fetched, progress=read)
     return {"import": job.payload["import"]}
 
 

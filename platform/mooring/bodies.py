@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from django.conf import settings
-
 from mooring.errors import MooringError, TooLarge
 from servers.gateway.answering import TEXT, send_answer
 from servers.gateway.request import Message, Receive, Scope, Send, SlowBody
@@ -41,8 +39,8 @@ class _Body:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._deadline = asyncio.get_running_loop().time() + SECONDS
-        # Django says it better to whoever is not far beyond its limit.
-        self._left = max(UPLOAD_BYTES, 2 * settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        # Above Django's own limit for all else, which says it better to whoever is not far beyond it.
+        self._left = UPLOAD_BYTES
         self._is_complete = False
 
     async def receive(self) -> Message:

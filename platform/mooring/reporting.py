@@ -9,6 +9,7 @@ from mooring.logs import request_id, scrub
 
 if TYPE_CHECKING:
     from sentry_sdk.transport import Transport
+    from sentry_sdk.types import Event
 
 # Django's own line about a page that failed: the failure itself has been reported already.
 _TOLD_ELSEWHERE = "django.request"
@@ -49,14 +50,17 @@ def _capture(record: logging.LogRecord) -> None:
 
     said = dict(record.msg) if isinstance(record.msg, dict) else {"event": record.getMessage()}
     said.pop("exc_info", None)
-    event, hint = event_from_exception(record.exc_info, get_client().options) if record.exc_info else ({}, None)
-    about = {
+    about: Event = {
         "level": "error",
         "logger": record.name,
         "logentry": {"formatted": str(said.pop("event", ""))},
         "tags": {"request_id": said.get("request_id") or request_id.get()},
         "extra": said,
     }
+    if record.exc_info is None:
+        capture_event(about)
+        return
+    event, hint = event_from_exception(record.exc_info, get_client().options)
     capture_event({**event, **about}, hint)
 
 

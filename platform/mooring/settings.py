@@ -232,7 +232,7 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": ["'none'"],
     },
 }
-DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = 17 * 1024 * 1024  # the largest manifest, and the form around it
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 20_000  # one for each operation of a large API that is imported
 
 # ---- staff -----------------------------------------------------------------------------------------------

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import NoReturn
 
 from mooring.errors import InvalidInput
+from servers import manifests
 
 MAX_BYTES = 5 * 2**20
 MAX_NODES = 400_000  # a minified 5 MB description has about 250,000 values
+# A manifest in JSON may be as large as any that a server has, so that what is exported comes in again.
+MANIFEST_BYTES = manifests.MAX_BYTES
+MANIFEST_NODES = MAX_NODES * MANIFEST_BYTES // MAX_BYTES
 MAX_DEPTH = 100  # real ones stay under 50
 MAX_ALIASES = 1_000
 
@@ -15,14 +19,14 @@ MAX_ALIASES = 1_000
 class Bounds:
     """Counts the values of one document while, or after, it is read."""
 
-    def __init__(self) -> None:
-        self.nodes = 0
+    def __init__(self, most: int = MAX_NODES) -> None:
+        self.most, self.nodes = most, 0
 
     def add(self, nodes: int) -> None:
         self.nodes += nodes
-        if self.nodes > MAX_NODES:
+        if self.nodes > self.most:
             raise InvalidInput(
-                f"The document holds more than {MAX_NODES:,} values. Remove the parts you do not need and try again.",
+                f"The document holds more than {self.most:,} values. Remove the parts you do not need and try again.",
                 code="document_too_large",
             )
 

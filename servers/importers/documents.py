@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from mooring.errors import InvalidInput
 from servers.importers import yaml_core
-from servers.importers.bounds import MAX_BYTES, Bounds, check_text
+from servers.importers.bounds import MANIFEST_BYTES, MANIFEST_NODES, MAX_BYTES, MAX_NODES, Bounds, check_text
 
 # UTF-32's mark begins with UTF-16's, so it is looked for first.
 _MARKS = (
@@ -28,16 +28,39 @@ def parse(raw: bytes | str) -> dict[str, Any]:
     Raises `InvalidInput` for anything else, also for what is too large, too deep or a bomb.
     """
     text = _decode(raw)
+    check_size(text)
     _check_head(text.lstrip()[:200])
     return _fields(_parse_json(text) if looks_like_json(text) else yaml_core.load(text))
 
 
 def parse_json(text: str) -> dict[str, Any]:
-    """The same of JSON alone, for the web process: reading YAML is slow enough to hold up other requests."""
+    """The same of JSON alone, for a web process: see `is_read_at_once`."""
+    check_size(text)
     try:
         return _fields(_load_json(_decode(text)))
     except json.JSONDecodeError as error:
         raise _broken_json(error) from None
+
+
+def check_size(text: str) -> None:
+    """Refuse what no reader here takes. Of JSON only reading it tells whether it is a manifest, and may be larger."""
+    size = len(text) if text.isascii() else len(text.encode(errors="replace"))
+    if size > (MANIFEST_BYTES if looks_like_json(text) else MAX_BYTES):
+        refuse_size()
+
+
+def is_read_at_once(text: str) -> bool:
+    """Whether a web process may read it. YAML is slow, and so is a manifest larger than other documents may be."""
+    return looks_like_json(text) and len(text) <= MAX_BYTES
+
+
+def refuse_size() -> NoReturn:
+    raise InvalidInput(
+        f"The document is larger than {MAX_BYTES // 2**20} MiB, and a manifest in JSON may have "
+        f"{MANIFEST_BYTES // 2**20} MiB. Remove the parts you do not need and try again.",
+        code="document_too_large",
+        fields={"document": ["It is too large."]},
+    )
 
 
 def looks_like_json(text: str) -> bool:
@@ -65,13 +88,13 @@ def _fields(value: object) -> dict[str, Any]:
 def _decode(raw: bytes | str) -> str:
     if isinstance(raw, str):
         text = raw.removeprefix("\ufeff")
-        _check_size(len(text))  # cheap: a character is at least a byte
         try:
-            _check_size(len(text.encode()))
+            text.encode()
         except UnicodeEncodeError:
             _refuse_encoding()
         return text
-    _check_size(len(raw))
+    if len(raw) > MANIFEST_BYTES:
+        refuse_size()
     return _decode_bytes(raw)
 
 
@@ -83,15 +106,6 @@ def _decode_bytes(raw: bytes) -> str:
         return raw.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError:
         _refuse_encoding()
-
-
-def _check_size(size: int) -> None:
-    if size > MAX_BYTES:
-        raise InvalidInput(
-            f"The document is larger than {MAX_BYTES // 2**20} MiB. Remove the parts you do not need "
-            "and try again.",
-            code="document_too_large",
-        )
 
 
 def _refuse_encoding() -> NoReturn:
@@ -117,6 +131,8 @@ def _parse_json(text: str) -> object:
 
 def _parse_flow_yaml(text: str, error: json.JSONDecodeError) -> object:
     """YAML may begin with a brace too. When it is neither, JSON's complaint is the one that helps."""
+    if len(text) > MAX_BYTES:
+        raise _broken_json(error) from None
     try:
         return yaml_core.load(text)
     except InvalidInput as refusal:
@@ -138,7 +154,10 @@ def _load_json(text: str) -> object:
         )
     except RecursionError:
         Bounds.refuse_depth()
-    Bounds().check(value)
+    is_manifest = isinstance(value, dict) and "mooring" in value
+    if not is_manifest and len(text) > MAX_BYTES:
+        refuse_size()
+    Bounds(MANIFEST_NODES if is_manifest else MAX_NODES).check(value)
     return value
 
 

@@ -8,12 +8,13 @@ from servers.manifests.canonical import (
     canonical_json,
     digest,
     dump,
+    is_small,
     is_storable,
     plain,
     source_of,
     storable,
 )
-from servers.manifests.checking import check, check_part, check_upstream, secrets_named
+from servers.manifests.checking import MAX_BYTES, check, check_part, check_upstream, secrets_named
 from servers.manifests.comparing import differences, precedence, propose_number
 from servers.manifests.credentials import Credential, credential_of
 from servers.manifests.merging import with_tools_of
@@ -21,6 +22,7 @@ from servers.manifests.shape import FORMAT, MOST_UPSTREAMS, SCHEMA, SECRET_NAME,
 
 __all__ = [
     "FORMAT",
+    "MAX_BYTES",
     "MOST_UPSTREAMS",
     "SCHEMA",
     "SECRET_NAME",
@@ -35,6 +37,7 @@ __all__ = [
     "differences",
     "digest",
     "dump",
+    "is_small",
     "is_storable",
     "is_upstream_name",
     "plain",

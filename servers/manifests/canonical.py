@@ -15,6 +15,7 @@ from mooring.errors import InvalidInput
 
 Json = dict[str, Any]
 MAX_DEPTH = 64
+_READ_BYTES = 256 * 1024
 # From here on doubles are written with an exponent, as in JavaScript; one way for a number that has two.
 _EXPONENT_FROM = 10**21
 _NOT_STORED = re.compile("[\x00\ud800-\udfff]")
@@ -240,11 +241,18 @@ _Writer.add_representer(str, _write_text)
 
 
 def dump(manifest: Json, form: Literal["yaml", "json"] = "yaml") -> str:
-    """The manifest for people: defaults left out, parts in a natural order."""
+    """The manifest for people: defaults left out, parts in a natural order. Nobody reads a large one: it is compact."""
     shortest = _ordered(without_defaults(manifest))
     if form == "json":
+        if not is_small(manifest):
+            return json.dumps(shortest, separators=(",", ":"), ensure_ascii=False)
         return json.dumps(shortest, indent=2, ensure_ascii=False) + "\n"
     return yaml.dump(shortest, Dumper=_Writer, sort_keys=False, allow_unicode=True, width=100)
+
+
+def is_small(manifest: Json) -> bool:
+    """Whether somebody may read it. Others are for programs: shown on no page, written compactly, never as YAML."""
+    return len(canonical(manifest)) <= _READ_BYTES
 
 
 def _ordered(value: Any) -> Any:

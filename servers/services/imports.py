@@ -19,7 +19,7 @@ from servers.services.drafts import Manifest, draft_manifest, replace_draft
 from servers.services.hosting import create_server
 from tenants.models import Tenant
 
-MAX_BYTES = 5 * 1024 * 1024
+MAX_BYTES = manifests.MAX_BYTES  # of what is fetched; what it may have depends on what it turns out to be
 FETCH_SECONDS = 20.0
 
 
@@ -53,13 +53,13 @@ def import_now(
     What is refused changes nothing but the list of imports: the refusal is kept there, and returned instead of
     raised, so that it outlives the request's transaction. Raises `InvalidInput` for what is no text.
     """
-    from servers.importers import documents  # likewise
+    from servers.importers import documents, results  # likewise
 
     _check_source(document, "")
     result: dict[str, Any] = {}
     refusal: ClientError | None = None
     try:
-        result = _result(documents.parse_json(document), source_url=None, is_for_server=True)
+        result = results.result_of(documents.parse_json(document))
     except ClientError as error:
         refusal = error
     with transaction.atomic():
@@ -99,17 +99,14 @@ def _kept(tenant: Tenant, actor: Actor, name: str, characters: int, **fields: An
 
 
 def _check_source(document: str, url: str) -> None:
+    from servers.importers.documents import check_size  # likewise
+
     if bool(document.strip()) == bool(url):
         raise InvalidInput(
             "Give either a document or an address to fetch it from.",
             fields={"document": ["Paste a document, choose a file, or give an address."]},
         )
-    if len(document) > MAX_BYTES:
-        raise InvalidInput(
-            f"The document is larger than {MAX_BYTES // 1024**2} MiB. Remove the parts you do not need.",
-            code="document_too_large",
-            fields={"document": ["It is too large."]},
-        )
+    check_size(document)
     if not manifests.is_storable(document):
         raise InvalidInput(
             "The document is not readable text. Save it as UTF-8 and try again.",
@@ -130,12 +127,15 @@ def source_of(import_id: uuid.UUID) -> str:
     return row.source if row is not None else ""
 
 
-def run_import(import_id: uuid.UUID, *, fetched: bytes | str = "") -> None:
+def run_import(
+    import_id: uuid.UUID, *, fetched: bytes | str = "", progress: Callable[[int, int], None] | None = None
+) -> None:
     """Read the document of an import, for a worker. Doing it again does nothing.
 
-    Raises `InvalidInput` for what is no usable document.
+    `progress` is called with the operations read and all there are. Raises `InvalidInput` for what is no usable
+    document.
     """
-    from servers.importers import documents  # large, and only who reads documents needs it
+    from servers.importers import documents, results  # large, and only who reads documents needs it
 
     row = Import.objects.filter(id=import_id).first()
     if row is None:
@@ -143,23 +143,11 @@ def run_import(import_id: uuid.UUID, *, fetched: bytes | str = "") -> None:
     if row.result:
         return
     document = documents.parse(row.document or fetched)
-    result = _result(document, source_url=row.source or None, is_for_server=row.server_id is not None)
+    result = results.result_of(document, source_url=row.source or None, progress=progress)
     # The result says all that is needed from here on.
     Import.objects.filter(id=row.id, read_at__isnull=True).update(
         result=result, document="", read_at=timezone.now()
     )
-
-
-def _result(document: dict[str, Any], *, source_url: str | None, is_for_server: bool) -> dict[str, Any]:
-    from servers.importers import results  # likewise
-
-    result = results.result_of(document, source_url=source_url)
-    if result["kind"] == results.MANIFEST and not is_for_server:
-        raise InvalidInput(
-            "This is a manifest, the whole of a server. Make an empty server and import it there, under Versions.",
-            code="manifest_without_server",
-        )
-    return result
 
 
 def apply_import(

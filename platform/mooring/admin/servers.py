@@ -16,7 +16,6 @@ from servers import manifests, services
 from servers.models import Channel, Server, Tool, Version
 from servers.services.kinds import TOOL
 
-
 # Parts of a tool's definition that its form shows; what it does not show stays.
 _TEXTS = ("name", "title", "description", "input_schema", "output_schema", "annotations")
 _SHOWN = {*_TEXTS, "enabled", "http", "remote", "static"}

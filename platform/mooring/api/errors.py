@@ -9,6 +9,7 @@ import logging
 import math
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404
@@ -86,7 +87,8 @@ def translated(error: Exception) -> MooringError | None:
         case PermissionDenied() | drf.PermissionDenied():
             return Forbidden("You may not do this.")
         case RequestDataTooBig():
-            return TooLarge("The request body is too large. Send at most 8 MB.")
+            most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE // 2**20
+            return TooLarge(f"The request body is too large. Send at most {most} MiB.")
         case OperationalError() | InterfaceError():
             logger.warning("The database did not answer an API request.", exc_info=error)
             return Unavailable("The database is busy or away. Try again in a moment.")

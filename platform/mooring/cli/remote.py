@@ -195,7 +195,9 @@ class Remote:
     def _request(self, method: str, path: str, body: Row | None, headers: dict[str, str]) -> Row:
         if body is not None:
             headers = headers | {"Content-Type": "application/json"}
-        return self._exchange(method, path, None if body is None else json.dumps(body).encode(), headers)
+        # As short as can be: a manifest may take what a body may take.
+        data = None if body is None else json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        return self._exchange(method, path, data, headers)
 
     def _upload(self, path: str, fields: Sequence[tuple[str, str]], name: str, data: bytes) -> Row:
         """A form with one file, as a browser sends it."""

@@ -7,6 +7,6 @@ arguments, parameters, bodies, responses, operations → importing    one tool a
 
 from servers.importers.openapi.findings import LeftOut
 from servers.importers.openapi.imported import Imported, Operation
-from servers.importers.openapi.importing import import_openapi
+from servers.importers.openapi.importing import Progress, import_openapi
 
-__all__ = ["Imported", "LeftOut", "Operation", "import_openapi"]
+__all__ = ["Imported", "LeftOut", "Operation", "Progress", "import_openapi"]

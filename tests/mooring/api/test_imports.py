@@ -164,3 +164,29 @@ def test_a_foreign_import_is_not_found(owner, world, api):
     eve.post("servers", {"slug": "pets", "title": "Pets"})
     assert eve.get(f"servers/pets/draft/imports/{started.json()['id']}").status_code == 404
     assert eve.get("servers/pets/draft/imports/nonsense").status_code == 404
+
+
+def test_a_large_manifest_is_taken_as_a_body_and_handed_to_a_worker_as_a_document(owner, server, run_jobs):
+    texts = [{"name": f"r{n}", "uri": f"r://{n}", "text": "a" * 900_000} for n in range(8)]
+    large = {"mooring": 1, "server": {"title": "Large"}, "resources": texts}
+    assert owner.put("servers/echo/draft", large).json() == large
+
+    large["server"] = {"title": "Larger"}
+    started = owner.post("servers/echo/draft/import", large)
+    assert (started.status_code, started.json()["state"]) == (202, "waiting")
+    run_jobs()
+    assert owner.post(f"servers/echo/draft/imports/{started.json()['id']}", {}).json()["state"] == "applied"
+    assert owner.get("servers/echo/draft").json() == large
+
+
+def test_what_is_larger_than_its_kind_may_be_is_refused(owner, server, run_jobs):
+    filler = {"x-filler": "a" * 6 * 2**20}
+    started = owner.post("servers/echo/draft/import", DOCUMENT | filler)
+    assert started.status_code == 202
+    run_jobs()
+    row = owner.get(f"servers/echo/draft/imports/{started.json()['id']}").json()
+    assert (row["state"], "larger than 5 MiB" in row["error"]) == ("failed", True)
+    refused = owner.raw("POST", "servers/echo/draft/import", b"a: " + b"b" * 6 * 2**20, "application/yaml")
+    assert refused.json()["error"]["code"] == "document_too_large"
+    assert "16 MiB" in refused.json()["error"]["message"]
+    assert owner.put("servers/echo/draft", {"a": "b" * 18 * 2**20}).status_code == 413

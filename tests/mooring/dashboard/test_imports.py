@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+
+from mooring.jobs.models import Job
+from mooring.scope import tenant_scope
+from servers import tasks
 
 if TYPE_CHECKING:
     from django.test import Client
@@ -62,12 +68,45 @@ def test_a_bad_manifest_in_yaml_is_a_failed_import_that_says_why(
     assert "versions/import/" in page, "another document can be tried"
 
 
-def test_a_manifest_is_no_document_to_choose_operations_from(
+def test_a_manifest_that_is_meant_for_no_server_becomes_one(
     stage: Stage, alice: Client, run_jobs: Callable[[], None]
 ) -> None:
     at = alice.post(f"{stage.base}servers/new/openapi/", {"document": MANIFEST})["Location"]
     run_jobs()
-    assert "under Versions" in alice.get(at).content.decode()
+    page = alice.get(at).content.decode()
+    assert 'value="Calm"' in page
+    assert "hush" in page, "it shows what is in it"
+    taken = alice.post(at, {"name": "Calm", "slug": "sky"})
+    assert taken.status_code == 422
+    assert "is taken" in taken.content.decode() or "already" in taken.content.decode()
+    made = alice.post(at, {"name": "Calmer", "slug": "calm"})
+    assert made["Location"] == f"{stage.base}servers/calm/"
+    assert "hush" in alice.get(f"{stage.base}servers/calm/tools/").content.decode()
+    assert "Calmer" in alice.get(f"{stage.base}servers/calm/").content.decode()
+
+
+def test_a_draft_of_three_thousand_tools_leaves_and_comes_in_again(
+    stage: Stage, alice: Client, run_jobs: Callable[[], None]
+) -> None:
+    def tool(number: int) -> dict[str, Any]:
+        said = f"Does the {number}th thing. " + "It does it well. " * 120
+        return {
+            "name": f"tool_{number}",
+            "description": said,
+            "input_schema": {"type": "object"},
+            "static": {"kind": "echo"},
+        }
+
+    manifest = {"mooring": 1, "server": {"title": "Large"}, "tools": [tool(n) for n in range(3_000)]}
+    text = json.dumps(manifest)
+    assert len(text) > 5 * 2**20, "larger than other documents may be"
+    file = SimpleUploadedFile("large.json", text.encode())
+    at = alice.post(f"{stage.base}servers/new/openapi/", {"file": file})["Location"]
+    run_jobs()
+    assert alice.post(at, {"name": "Large", "slug": "large"})["Location"].endswith("/large/")
+    exported = alice.get(f"{stage.base}servers/large/versions/draft.json").content
+    assert json.loads(exported) == manifest
+    assert len(exported) <= len(text), "it is written compactly"
 
 
 def test_an_openapi_document_handed_in_for_a_server_is_offered_to_it(
@@ -120,4 +159,47 @@ def test_an_import_for_a_deleted_server_says_so(
     run_jobs()
     alice.post(f"{stage.here}delete/")
     assert "sky, deleted" in alice.get(f"{stage.base}imports/").content.decode()
-    assert alice.get(at).status_code == 404
+    assert "Create the server" in alice.get(at).content.decode(), "a new one may be made of it"
+
+
+def test_an_import_that_was_applied_to_a_deleted_server_leads_to_the_list(
+    stage: Stage, alice: Client, handed_in: Callable[[str], str], run_jobs: Callable[[], None]
+) -> None:
+    at = handed_in(MANIFEST)
+    run_jobs()
+    alice.post(at)
+    alice.post(f"{stage.here}delete/")
+    page = alice.get(at, follow=True)
+    assert page.redirect_chain == [(f"{stage.base}imports/", 302)]
+    assert "has been deleted since" in page.content.decode()
+
+
+def test_the_page_shows_how_many_operations_were_read(
+    stage: Stage, alice: Client, run_jobs: Callable[[], None]
+) -> None:
+    paths = {f"/{n}": {"get": {"operationId": f"op{n}", "responses": {}}} for n in range(120)}
+    document = {"openapi": "3.1.0", "info": {"title": "Many", "version": "1"}, "paths": paths}
+    at = alice.post(f"{stage.base}servers/new/openapi/", {"document": json.dumps(document)})["Location"]
+    with tenant_scope(stage.world.acme.id):
+        job = Job.objects.get(payload__import=at.rstrip("/").rpartition("/")[2])
+    told: list[tuple[str, int]] = []
+    tasks.do_import(job, lambda text, percent, /: told.append((text, percent)))
+    assert [percent for _, percent in told] == [5, 10, 45, 80, 95]
+    assert told[2][0] == "Reading the operations: 50 of 120"
+
+
+def test_a_large_version_is_offered_as_json_and_not_shown(stage: Stage, alice: Client) -> None:
+    resource = {"name": "Book", "uri": "book://all", "text": "A very long word. " * 20_000}
+    large = {"mooring": 1, "server": {"title": "Large"}, "resources": [resource]}
+    assert alice.post(f"{stage.here}versions/import/", {"document": json.dumps(large)}).status_code == 302
+    assert alice.post(f"{stage.here}versions/", {"number": "2.0.0"}).status_code == 302
+    page = alice.get(f"{stage.here}versions/2.0.0/").content.decode()
+    assert "too large to be shown" in page
+    assert "A very long word" not in page
+    assert "manifest.yaml" not in page
+    file = alice.get(f"{stage.here}versions/2.0.0/manifest.json")
+    assert json.loads(file.content) == large
+    as_yaml = alice.get(f"{stage.here}versions/2.0.0/manifest.yaml")
+    assert as_yaml.content == file.content, "writing YAML would take too long"
+    assert 'filename="sky-2.0.0.json"' in as_yaml["Content-Disposition"]
+    assert "A very long word" not in alice.get(f"{stage.here}versions/1.0.0/").content.decode()

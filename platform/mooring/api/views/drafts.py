@@ -12,7 +12,7 @@ from mooring.api.serializers import ImportChoice, ImportRow, ImportSummary
 from mooring.api.views.base import TenantView
 from servers import services
 from servers.access import get_import, get_server, list_imports
-from servers.importers.documents import looks_like_json
+from servers.importers.documents import is_read_at_once
 
 
 class DraftView(TenantView):
@@ -37,8 +37,9 @@ class DraftImportView(TenantView):
         summary="Put a document into the draft",
         description=(
             "Send the document as text. An OpenAPI document replaces the tools; texts, resources and prompts stay. "
-            "A manifest replaces the whole draft. JSON is applied at once and answered 200. YAML is read by a "
-            "worker: the answer is 202 and an import to follow at …/draft/imports/<id>; post there to apply it."
+            "A manifest replaces the whole draft. JSON up to 5 MiB is applied at once and answered 200. YAML, and "
+            "a manifest in JSON up to 16 MiB, is read by a worker: the answer is 202 and an import to follow at "
+            "…/draft/imports/<id>; post there to apply it."
         ),
         request={"application/json": OpenApiTypes.OBJECT, "application/yaml": OpenApiTypes.STR},
         responses={200: ImportRow, 202: ImportRow},
@@ -47,8 +48,7 @@ class DraftImportView(TenantView):
     def post(self, request: Request, slug: str) -> Response:
         server = get_server(self.access, slug, "servers:write")
         text, name = text_of(request), f"{server.slug} (API)"
-        # YAML is never read in this process.
-        if "yaml" in (request.content_type or "") or not looks_like_json(text):
+        if "yaml" in (request.content_type or "") or not is_read_at_once(text):
             started = services.start_import(
                 self.access.tenant,
                 actor=self.access.actor,

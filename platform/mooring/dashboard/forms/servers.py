@@ -10,10 +10,9 @@ from django.core.files.uploadedfile import UploadedFile
 
 from mooring.dashboard.forms.organisation import SlugForm, offer
 from mooring.dashboard.forms.widgets import Code
+from mooring.errors import InvalidInput
+from servers.importers.documents import check_size
 from servers.models import Server
-
-MAX_DOCUMENT = 5 * 1024 * 1024
-TOO_LONG = "A document may be 5 MB long. This one is longer."
 
 
 class AboutForm(forms.Form):
@@ -53,7 +52,9 @@ class ManifestForm(forms.Form):
 
     nothing_given = "Choose a file or paste the manifest."
 
-    file = forms.FileField(required=False, help_text="A manifest as JSON or YAML, as exported here.")
+    file = forms.FileField(
+        required=False, help_text="A manifest as exported here: JSON, at most 16 MB, or YAML, at most 5 MB."
+    )
     document = forms.CharField(required=False, label="Or paste it", strip=False, widget=Code(12))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -70,9 +71,10 @@ class ManifestForm(forms.Form):
             raise forms.ValidationError(self.nothing_given)
         if len(given) > 1:
             raise forms.ValidationError("Give the document in one way, not in several.")
-        if len(cleaned.get("document", "")) > MAX_DOCUMENT:
-            self.add_error("document", TOO_LONG)
         return cleaned
+
+    def clean_document(self) -> str:
+        return _of_fair_size(str(self.cleaned_data["document"]))
 
     @property
     def text(self) -> str:
@@ -86,7 +88,7 @@ class ManifestForm(forms.Form):
 
 
 class DocumentForm(ManifestForm):
-    """An OpenAPI document, which may also be fetched."""
+    """An OpenAPI document, or a manifest for a new server, which may also be fetched."""
 
     field_order = ("url", "file", "document")
     nothing_given = "Give an address, choose a file or paste the document."
@@ -100,7 +102,11 @@ class DocumentForm(ManifestForm):
     )
     file = forms.FileField(required=False, label="Or a file", help_text="JSON or YAML, at most 5 MB.")
     document = forms.CharField(
-        required=False, label="Or paste it", strip=False, widget=Code(10), help_text="OpenAPI 3.0 or 3.1."
+        required=False,
+        label="Or paste it",
+        strip=False,
+        widget=Code(10),
+        help_text="OpenAPI 3.0 or 3.1, or a manifest.",
     )
 
 
@@ -114,12 +120,18 @@ def text_of(file: UploadedFile[Any] | None) -> str:
     """The text of an uploaded file. Raises `ValidationError` for a huge one and for one that is not UTF-8."""
     if file is None:
         return ""
-    if (file.size or 0) > MAX_DOCUMENT:
-        raise forms.ValidationError(TOO_LONG)
     try:
-        return str(file.read().decode("utf-8-sig"))
+        return _of_fair_size(file.read().decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise forms.ValidationError("This file is not text in UTF-8.") from None
+
+
+def _of_fair_size(text: str) -> str:
+    try:
+        check_size(text)
+    except InvalidInput as refusal:
+        raise forms.ValidationError(refusal.message) from None
+    return text
 
 
 class ApplyForm(forms.Form):

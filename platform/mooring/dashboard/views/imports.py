@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
 
+from mooring.dashboard.forms.organisation import SlugForm
 from mooring.dashboard.forms.problems import attempt
 from mooring.dashboard.forms.servers import ApplyForm
 from mooring.dashboard.gate import tenant_page
@@ -33,8 +34,8 @@ def index(request: PageRequest, access: Access) -> HttpResponse:
 @tenant_page("servers:write")
 def detail(request: PageRequest, access: Access, row: UUID) -> HttpResponse:
     found = get_import(access, row)
-    if found.server is not None and found.state == "applied":
-        return redirect("dashboard:server", access.tenant.slug, found.server.slug)
+    if found.state == "applied":
+        return _applied(request, access, found)
     context = {"section": "servers", "import": found, "job": found.job}
     if found.state != "done":
         # The fragment asks for itself again each second; once the result is there the page is loaded whole.
@@ -43,7 +44,38 @@ def detail(request: PageRequest, access: Access, row: UUID) -> HttpResponse:
         response = HttpResponse(status=204)
         response.headers["HX-Refresh"] = "true"
         return response
-    return (_confirm if found.is_manifest else _choose)(request, access, found, context)
+    page = _choose if not found.is_manifest else _confirm if _target(found) else _begin
+    return page(request, access, found, context)
+
+
+def _target(found: Import) -> Server | None:
+    """The server it is meant for, while that is there."""
+    return None if found.server is None or found.server.deleted_at else found.server
+
+
+def _applied(request: PageRequest, access: Access, found: Import) -> HttpResponse:
+    if server := _target(found):
+        return redirect("dashboard:server", access.tenant.slug, server.slug)
+    messages.info(request, "This was applied to a server that has been deleted since. Import it again.")
+    return redirect("dashboard:imports", access.tenant.slug)
+
+
+def _begin(request: PageRequest, access: Access, found: Import, context: dict[str, Any]) -> HttpResponse:
+    """A manifest for no server yet: it becomes one."""
+    manifest = found.result["manifest"]
+    title = manifest["server"]["title"]
+    form = SlugForm(posted(request), initial={"name": title, "slug": proposed_slug(title)})
+    if request.method == "POST" and form.is_valid():
+        data = form.cleaned_data
+        server = attempt(
+            form,
+            lambda: apply_import(found, actor=access.actor, slug=data["slug"], title=data["name"]),
+        )
+        if server is not None:
+            messages.success(request, "The server is here as a draft. Look around, then publish it.")
+            return redirect("dashboard:server", access.tenant.slug, server.slug)
+    context |= {"form": form, "manifest": manifest}
+    return show(request, "dashboard/import_server.html", context, status=status_of(form))
 
 
 def _confirm(request: PageRequest, access: Access, found: Import, context: dict[str, Any]) -> HttpResponse:
@@ -60,14 +92,14 @@ def _confirm(request: PageRequest, access: Access, found: Import, context: dict[
 
 def _choose(request: PageRequest, access: Access, found: Import, context: dict[str, Any]) -> HttpResponse:
     operations, manifest = found.result.get("operations", []), found.result.get("manifest", {})
-    title = manifest.get("server", {}).get("title", "")
+    title, target = manifest.get("server", {}).get("title", ""), _target(found)
     form = ApplyForm(
         posted(request),
         servers=list_servers(access)[:500],
         initial={
             "name": title,
             "slug": proposed_slug(title),
-            "into": found.server.slug if found.server else "",
+            "into": target.slug if target else "",
         },
     )
     chosen = set(request.POST.getlist("operation"))

@@ -18,7 +18,7 @@ from mooring.dashboard.standing import live_version
 from mooring.dashboard.views.servers import server_context
 from servers import manifests
 from servers.access import get_server, get_version
-from servers.importers.documents import looks_like_json, parse_json
+from servers.importers.documents import is_read_at_once, parse_json
 from servers.models import Server, Version
 from servers.services import (
     draft_manifest,
@@ -79,7 +79,7 @@ def detail(request: PageRequest, access: Access, server: str, number: str) -> Ht
         "before": before,
         "changes": manifests.differences(before.manifest, version.manifest) if before else [],
         "is_live": live is not None and live.id == version.id,
-        "yaml": manifests.dump(version.manifest, "yaml"),
+        "yaml": manifests.dump(version.manifest, "yaml") if manifests.is_small(version.manifest) else "",
     }
     return show(request, "dashboard/version.html", context)
 
@@ -111,8 +111,11 @@ def version_file(request: PageRequest, access: Access, server: str, number: str,
 
 
 def _file(manifest: dict[str, Any], name: str, kind: str) -> HttpResponse:
+    """As YAML only while that is quick to write; large manifests are JSON, which is YAML too."""
     if kind not in _TYPES:
         raise Http404
+    if kind == "yaml" and not manifests.is_small(manifest):
+        kind = "json"
     text = manifests.dump(manifest, "yaml" if kind == "yaml" else "json")
     response = HttpResponse(text, content_type=f"{_TYPES[kind]}; charset=utf-8")
     response.headers["Content-Disposition"] = f'attachment; filename="{name}.{kind}"'
@@ -125,7 +128,7 @@ def import_manifest(request: PageRequest, access: Access, server: str) -> HttpRe
     found = get_server(access, server, "servers:write")
     form = ManifestForm(posted(request), request.FILES or None)
     if request.method == "POST" and form.is_valid():
-        if not looks_like_json(form.text):
+        if not is_read_at_once(form.text):
             return _read_later(form, found, access)
         if attempt(form, lambda: _replaced(found, access, form.text)):
             messages.success(request, "The draft is now what the manifest says.")
@@ -140,7 +143,7 @@ def _replaced(server: Server, access: Access, text: str) -> bool:
 
 
 def _read_later(form: ManifestForm, server: Server, access: Access) -> HttpResponse:
-    """YAML is a worker's work: a large one would hold up every other request of this process."""
+    """What takes long is a worker's work: here it would hold up every other request of this process."""
     started = start_import(
         access.tenant, actor=access.actor, name=form.source_name, document=form.text, url=None, server=server
     )
