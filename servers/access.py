@@ -212,6 +212,12 @@ class PublicServer:
     manifest: dict[str, Any]
 
 
+def require_public(access: Access, wanted: bool, server: Server | None = None) -> None:
+    """Making a server public, a new one too, or private again takes who may publish. Raises `Forbidden`."""
+    if wanted != (server is not None and server.is_public):
+        access.require("servers:publish")
+
+
 def public_server(tenant: str, slug: str) -> PublicServer:
     """The live version of a public server, for anybody. Raises `NotFound` for all other names alike."""
     owner: Tenant | None = None

@@ -14,6 +14,7 @@ from servers.services.hosting import (
     create_from_template,
     create_server,
     delete_server,
+    missing_variables,
     set_variables,
     update_server,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "import_now",
     "live_drifts",
     "missing_secrets",
+    "missing_variables",
     "offered",
     "parts_taken",
     "publish",

@@ -149,6 +149,16 @@ def delete_server(server: Server, *, actor: Actor) -> None:
         )
 
 
+def missing_variables(server: Server) -> list[str]:
+    """Variables of the draft that have neither a default nor a value in live, which the draft takes too."""
+    live = (
+        Channel.objects.filter(server=server, name="live").values_list("variables", flat=True).first() or {}
+    )
+    return [
+        name for name, about in server.variables.items() if not about.get("default") and not live.get(name)
+    ]
+
+
 def set_variables(server: Server, *, channel: str, variables: Mapping[str, str], actor: Actor) -> None:
     """Give a channel its values for the variables of the version it serves; the draft takes those of live.
 

@@ -19,6 +19,7 @@ from mooring.cli import (
     processes,
     records,
     servers,
+    staff,
     tenants,
     tools,
     upstreams,
@@ -51,6 +52,7 @@ def build() -> typer.Typer:
     app.add_typer(records.app)
     for name, group in {
         "tenants": tenants.group,
+        "staff": staff.group,
         "audit": records.audits,
         "keys": keys.group,
         "servers": servers.group,

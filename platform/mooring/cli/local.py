@@ -12,6 +12,7 @@ from threading import Event, Thread
 from typing import Any
 from uuid import UUID
 
+import structlog
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -58,6 +59,7 @@ from tenants.services import KEY_LIFETIME, create_key, create_tenant, revoke_key
 
 Row = dict[str, Any]
 _END_SECONDS = 5.0
+_log = structlog.get_logger(__name__)
 assert tasks  # imported, so that this process knows how builds are done
 
 
@@ -323,6 +325,25 @@ def _user(email: str, password: str) -> tuple[User, bool]:
         user=user, email=user.email, defaults={"verified": True, "primary": True}
     )
     return user, is_new
+
+
+def staff() -> list[Row]:
+    rows = User.objects.filter(is_staff=True).order_by("email")
+    return [_plain({"email": user.email, "name": user.name, "last_login": user.last_login}) for user in rows]
+
+
+def set_staff(email: str, *, is_staff: bool) -> Row:
+    """Staff see and change every organisation. Raises `NotFound` unless the address is a confirmed account's."""
+    user = User.objects.filter(email=email.lower()).first()
+    if user is None:
+        raise NotFound(f"Nobody has an account as {email[:100]!r}. Let them sign up first.")
+    if is_staff and not EmailAddress.objects.filter(user=user, email=user.email, verified=True).exists():
+        raise NotFound(f"{user.email} has not been confirmed. Let them sign in once first.")
+    user.is_staff = user.is_superuser = is_staff
+    user.save(update_fields=["is_staff", "is_superuser"])
+    # Organisations have audit logs; this concerns all of them, so it is written where the operator reads.
+    _log.warning("staff.added" if is_staff else "staff.removed", user=user.email, by=operator().name)
+    return {"email": user.email, "is_staff": is_staff}
 
 
 def _first_owner(tenant: Tenant) -> User:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
+from mooring.dashboard.answer_content import Block, blocks_of
 from mooring.dashboard.requests import PageRequest
 from mooring.errors import Unavailable
 from servers.models import Server, Tool
@@ -44,6 +45,10 @@ class PlaygroundAnswer:
         found = self.answer
         result = found.get("result") if isinstance(found, dict) else None
         return result if isinstance(result, dict) else {}
+
+    @property
+    def blocks(self) -> list[Block]:
+        return blocks_of(self.result.get("content"))
 
     @property
     def is_good(self) -> bool:

@@ -10,7 +10,7 @@ from django.db.models import Count
 
 from servers import manifests
 from servers.models import Channel, Server, Tool, Version
-from servers.services import draft_manifest, missing_secrets
+from servers.services import draft_manifest, missing_secrets, missing_variables
 
 LIVE = "live"
 _SECTIONS = ("tools", "resources", "resource_templates", "prompts")
@@ -21,6 +21,7 @@ class Standing:
     live: Version | None
     has_changes: bool
     missing: tuple[str, ...] = ()
+    missing_variables: tuple[str, ...] = ()
     tools: int = 0
     is_empty: bool = False
 
@@ -30,11 +31,13 @@ class Standing:
             return "draft"
         if self.missing:
             return "needs secrets"
+        if self.missing_variables:
+            return "needs values"
         return "changes in draft" if self.has_changes else "live"
 
     @property
     def colour(self) -> str:
-        return {"draft": "", "needs secrets": "warn", "changes in draft": "info", "live": "good"}[self.word]
+        return {"draft": "", "changes in draft": "info", "live": "good"}.get(self.word, "warn")
 
 
 def live_version(server: Server) -> Version | None:
@@ -49,6 +52,7 @@ def standing_of(server: Server) -> Standing:
         live,
         has_changes=live is None or manifests.digest(draft) != live.digest,
         missing=tuple(missing_secrets(server)),
+        missing_variables=tuple(missing_variables(server)),
         tools=len(draft.get("tools", [])),
         is_empty=not any(draft.get(section) for section in _SECTIONS),
     )

@@ -88,6 +88,7 @@ _tenant: list[URLPattern] = [
     path("keys/new/", keys.new, name="new_key"),
     path("keys/<uuid:key>/revoke/", keys.revoke, name="revoke_key"),
     path("calls/", records.calls, name="calls"),
+    path("calls/<uuid:row>/", records.call, name="call"),
     path("audit/", records.audit, name="audit"),
     path("settings/", home.settings, name="settings"),
 ]

@@ -15,6 +15,8 @@ from mooring.ids import uuid7
 from mooring.scope import tenant_scope
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django.test import Client
 
     from tests.mooring.dashboard.conftest import Stage
@@ -72,6 +74,35 @@ def test_a_call_is_shown_with_all_it_says(stage: Stage, alice: Client) -> None:
         "2.4 kB",
     ):
         assert word in page
+
+
+def test_a_call_is_found_by_its_request_id_and_has_a_page_with_every_field(
+    stage: Stage, alice: Client, client_of: Callable[..., Client]
+) -> None:
+    record = _record(
+        stage,
+        version="1.0.0",
+        channel="live",
+        client="cursor 1.9",
+        revision="2026-07-28",
+        principal_id="0198-key",
+        status="error",
+        code="upstream_timeout",
+    )
+    _keep(stage, record, _record(stage, subject="another"))
+    found = alice.get(f"{stage.base}calls/", {"request": record.request_id}).content.decode()
+    assert "get_sky" in found
+    assert "another" not in found
+    at = f"{stage.base}calls/{record.id}/"
+    assert at in found
+    page = alice.get(at).content.decode()
+    texts = (record.request_id, record.principal_id, "laptop", "cursor 1.9", "2026-07-28", "1.0.0", "live")
+    for word in (*texts, "tools/call", "upstream_timeout", "1.50 ms", "120 B", "2.4 kB", "sky", "get_sky"):
+        assert word in page
+    assert alice.get(f"{stage.base}calls/{uuid7()}/").status_code == 404
+    eve = client_of(stage.world.eve)
+    assert eve.get(at).status_code == 404
+    assert eve.get(at.replace(stage.world.acme.slug, stage.world.globex.slug)).status_code == 404
 
 
 def test_filters_narrow_the_list(stage: Stage, alice: Client) -> None:

@@ -81,6 +81,35 @@ def test_a_public_server_is_shown_to_everybody_and_only_its_live_version(
     assert "<script>alert(1)" not in page
 
 
+def test_a_public_server_lists_all_that_it_has(stage: Stage, client: Client, alice: Client) -> None:
+    echo = {"input_schema": {"type": "object"}, "static": {"kind": "echo"}}
+    whole = {
+        "mooring": 1,
+        "server": {"title": "Sky"},
+        "tools": [{"name": f"tool_{n:03}", **echo} for n in range(103)]
+        + [{"name": "off", "enabled": False, **echo}],
+        "resources": [{"name": "Hours", "uri": "sky://hours", "text": "Always.", "description": "When"}],
+        "resource_templates": [{"name": "city", "uri_template": "sky://{city}", "text": "{city}"}],
+        "prompts": [{"name": "plan", "messages": [{"role": "user", "text": "Plan."}]}],
+    }
+    alice.post(f"{stage.here}versions/import/", {"document": json.dumps(whole)})
+    alice.post(f"{stage.here}versions/", {"number": "2.0.0"})
+    alice.post(f"{stage.here}settings/", {"title": "Sky", "is_public": "on"})
+    page = client.get(f"/s/{stage.world.acme.slug}/sky").content.decode()
+    for word in (
+        "tool_099",
+        "and 3 more",
+        "sky://hours",
+        "When",
+        "sky://{city}",
+        "Resource templates",
+        "plan",
+    ):
+        assert word in page
+    assert "tool_100" not in page
+    assert ">off<" not in page
+
+
 def test_private_and_missing_servers_answer_alike(
     stage: Stage, client: Client, client_of: Callable[..., Client]
 ) -> None:

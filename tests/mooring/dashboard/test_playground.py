@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mooring.dashboard.answer_content import MOST_BYTES
 from mooring.dashboard.forms.arguments import ArgumentsForm
 from tenants.playground_tokens import read
 
@@ -85,6 +87,42 @@ def test_the_form_is_drawn_from_the_schema_and_calls_the_draft(
     assert known is not None
     assert known.user == stage.world.alice.pk
     assert str(known.server) == stage.server_id
+
+
+def test_pictures_and_sounds_are_in_the_page_and_other_files_are_offered(
+    stage: Stage, alice: Client, gateway: Gateway
+) -> None:
+    at, fields = f"{stage.here}playground/run/", {"tool": "get_sky", "arg.city": "Oslo"}
+    small, large = b64encode(b"picture").decode(), b64encode(bytes(MOST_BYTES + 1)).decode()
+    gateway.answer = (
+        200,
+        _result(
+            content=[
+                {"type": "image", "mimeType": "image/png", "data": small},
+                {"type": "audio", "mimeType": "audio/mpeg", "data": small},
+                {"type": "image", "mimeType": 'image/svg+xml"><script>', "data": small},
+                {"type": "resource_link", "uri": "sky://far", "name": "far"},
+                {"type": "resource", "resource": {"uri": "sky://near", "text": "near"}},
+                {"type": "image", "mimeType": "image/png", "data": large},
+                {"type": "image", "mimeType": "image/png", "data": "no base64!"},
+                "nonsense",
+            ]
+        ),
+    )
+    answer = alice.post(at, fields, headers={"HX-Request": "true"}).content.decode()
+    drawn = answer.partition("The whole answer")[0]
+    assert f'<img src="data:image/png;base64,{small}"' in drawn
+    assert f'<audio controls src="data:audio/mpeg;base64,{small}"' in drawn
+    assert drawn.count("<img") == 1
+    assert drawn.count("Download") == 3
+    assert "too large to be shown" in drawn
+    assert "<script" not in drawn
+    for word in ("sky://far", "sky://near", "near</code>"):
+        assert word in drawn
+    assert len(drawn) < 20_000
+    page = alice.get(f"{stage.here}playground/")
+    assert "media-src data:" in page["Content-Security-Policy"]
+    assert "media-src" not in alice.get(stage.here)["Content-Security-Policy"]
 
 
 def test_a_failure_of_the_tool_and_a_refusal_are_told_apart(

@@ -9,7 +9,7 @@ from mooring.api.pages import page_of
 from mooring.api.serializers import ChannelRow, ChannelVariables, NewServer, ServerChange, ServerRow
 from mooring.api.views.base import TenantView
 from servers import services
-from servers.access import get_server, list_servers, require_all_servers
+from servers.access import get_server, list_servers, require_all_servers, require_public
 from servers.models import Channel, Server
 
 GONE = OpenApiResponse(description="Done; there is no body.")
@@ -35,6 +35,7 @@ class ServerListView(TenantView):
         self.access.require("servers:write")
         require_all_servers(self.access)
         given = self.taken(NewServer)
+        require_public(self.access, given["is_public"])
         server = services.create_server(
             self.access.tenant,
             slug=given["slug"],
@@ -60,7 +61,7 @@ class ServerView(TenantView):
         server = get_server(self.access, slug, "servers:write")
         given = self.taken(ServerChange)
         if "is_public" in given:
-            self.access.require("servers:publish")
+            require_public(self.access, given["is_public"], server)
         services.update_server(server, actor=self.access.actor, **given)
         return self._shown(server)
 

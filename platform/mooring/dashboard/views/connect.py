@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
@@ -16,6 +20,14 @@ from mooring.dashboard.views.servers import server_context
 from mooring.errors import NotFound
 from servers.access import get_server, public_server
 from tenants.access import Access
+
+MOST_SHOWN = 100
+_SECTIONS = {
+    "tools": ("Tools", "name"),
+    "resources": ("Resources", "uri"),
+    "resource_templates": ("Resource templates", "uri_template"),
+    "prompts": ("Prompts", "name"),
+}
 
 
 def _endpoint(tenant: str, server: str) -> str:
@@ -46,5 +58,30 @@ def public(request: HttpRequest, tenant: str, server: str) -> HttpResponse:
     return show(
         request,
         "public/server.html",
-        {"page": page, "url": url, "clients": clients(page.slug, url, needs_key=False)},
+        {
+            "page": page,
+            "url": url,
+            "parts": list(_parts(page.manifest)),
+            "clients": clients(page.slug, url, needs_key=False),
+        },
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a server has of one kind: pairs of name and description, and how many more there are."""
+
+    title: str
+    shown: list[tuple[str, str]]
+    more: int
+
+
+def _parts(manifest: dict[str, Any]) -> Iterator[Part]:
+    for section, (title, key) in _SECTIONS.items():
+        rows = [
+            (part[key], part.get("description") or part.get("title") or "")
+            for part in manifest.get(section, [])
+            if part.get("enabled", True)
+        ]
+        if rows:
+            yield Part(title, rows[:MOST_SHOWN], max(0, len(rows) - MOST_SHOWN))

@@ -65,6 +65,7 @@ class Step:
     action: str
     href: str
     is_done: bool
+    permission: str
 
 
 @tenant_page("servers:read")
@@ -86,6 +87,7 @@ def overview(request: PageRequest, access: Access) -> HttpResponse:
 
 
 def _steps(access: Access, *, has_calls: bool) -> list[Step]:
+    """Those that this person may take."""
     slug = access.tenant.slug
     servers = list(list_servers(access)[:50])
     known = standings(servers)
@@ -95,13 +97,14 @@ def _steps(access: Access, *, has_calls: bool) -> list[Step]:
     has_key = access.may("keys:read") and list_keys(access).exists()
     versions = reverse("dashboard:versions", args=[slug, focus.slug]) if focus else new
     connect = reverse("dashboard:connect", args=[slug, focus.slug]) if focus else new
-    return [
+    steps = [
         Step(
             "Make a server",
             "Import an OpenAPI document, or start from a template.",
             "New server",
             new,
             bool(focus),
+            "servers:write",
         ),
         Step(
             "Publish a version",
@@ -109,6 +112,7 @@ def _steps(access: Access, *, has_calls: bool) -> list[Step]:
             "Publish",
             versions,
             bool(live),
+            "servers:publish",
         ),
         Step(
             "Create an API key",
@@ -116,6 +120,7 @@ def _steps(access: Access, *, has_calls: bool) -> list[Step]:
             "New key",
             reverse("dashboard:new_key", args=[slug]),
             has_key,
+            "keys:write",
         ),
         Step(
             "Connect a client",
@@ -123,8 +128,10 @@ def _steps(access: Access, *, has_calls: bool) -> list[Step]:
             "Connect",
             connect,
             has_calls,
+            "servers:read" if focus else "servers:write",
         ),
     ]
+    return [step for step in steps if access.may(step.permission)]
 
 
 @tenant_page()

@@ -49,7 +49,8 @@ def new(request: PageRequest, access: Access) -> HttpResponse:
         )
         if issued is not None:
             # Shown by this answer and by no other, so there is no redirect.
-            context = {"section": "keys", "key": issued.row, "secret": issued.secret, "servers": servers}
+            reached = [one for one in servers if not issued.row.servers or str(one.id) in issued.row.servers]
+            context = {"section": "keys", "key": issued.row, "secret": issued.secret, "servers": reached}
             return show(request, "dashboard/key_created.html", context)
     return show(request, "dashboard/new_key.html", {"section": "keys", "form": form}, status=status_of(form))
 

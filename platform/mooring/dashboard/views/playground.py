@@ -15,7 +15,7 @@ from mooring.dashboard.views.servers import server_context
 from mooring.proxies import client_address
 from servers.access import get_server, get_tool
 from servers.models import Server, Tool
-from servers.services import missing_secrets
+from servers.services import missing_secrets, missing_variables
 from tenants.access import Access, member_access
 
 
@@ -26,8 +26,12 @@ def index(request: PageRequest, access: Access, server: str) -> HttpResponse:
     wanted = request.GET.get("tool", "") or (tools[0].name if tools else "")
     tool = get_tool(access, found, wanted, "servers:test") if wanted else None
     form = ArgumentsForm(tool.input_schema) if tool else None
-    context = _context(found, tool, form) | {"tools": tools, "missing": missing_secrets(found)}
-    return show(request, "dashboard/playground.html", context)
+    context = _context(found, tool, form) | {
+        "tools": tools,
+        "missing": missing_secrets(found),
+        "missing_variables": missing_variables(found),
+    }
+    return _playing(show(request, "dashboard/playground.html", context))
 
 
 def _context(server: Server, tool: Tool | None, form: ArgumentsForm | None) -> dict[str, Any]:
@@ -47,4 +51,11 @@ def run(request: PageRequest, tenant: str, server: str) -> HttpResponse:
     )
     with member_access(request.user, tenant) as request.access:
         context = _context(found, tool, form) | {"answer": answer, "tools": [tool]}
-        return show(request, "dashboard/playground.html", context, part="answer", status=status_of(form))
+        page = show(request, "dashboard/playground.html", context, part="answer", status=status_of(form))
+        return _playing(page)
+
+
+def _playing(response: HttpResponse) -> HttpResponse:
+    """Sounds of an answer are in the page itself, as pictures are; only here may they be played."""
+    response._csp_update = {"media-src": ["data:"]}  # type: ignore[attr-defined]  # django-csp's way
+    return response

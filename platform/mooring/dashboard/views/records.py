@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.db.models import QuerySet
 from django.http import HttpResponse
 
@@ -9,6 +11,7 @@ from mooring.audit.models import AuditEvent
 from mooring.dashboard.gate import tenant_page
 from mooring.dashboard.pages import calls_before, show
 from mooring.dashboard.requests import PageRequest
+from mooring.errors import NotFound
 from servers.access import audit_events, list_servers
 from servers.access import calls as recorded_calls
 from servers.models import CallRecord
@@ -22,7 +25,8 @@ EVENTS_A_SLICE = 50
 @tenant_page("calls:read")
 def calls(request: PageRequest, access: Access) -> HttpResponse:
     sought = {
-        name: request.GET.get(name, "").strip()[:100] for name in ("server", "tool", "status", "principal")
+        name: request.GET.get(name, "").strip()[:100]
+        for name in ("server", "tool", "status", "principal", "request")
     }
     context = {
         "section": "calls",
@@ -46,7 +50,19 @@ def _sifted(records: QuerySet[CallRecord], sought: dict[str, str]) -> QuerySet[C
         records = records.filter(status=sought["status"])
     if sought["principal"]:
         records = records.filter(principal_name__icontains=sought["principal"])
+    if sought["request"]:
+        records = records.filter(request_id=sought["request"])
     return records
+
+
+@tenant_page("calls:read")
+def call(request: PageRequest, access: Access, row: UUID) -> HttpResponse:
+    """One call, with everything that was recorded of it."""
+    found = recorded_calls(access).filter(id=row).first()
+    if found is None:
+        raise NotFound("There is no such call. Calls are kept for a while only.")
+    is_there = list_servers(access).filter(slug=found.server_slug).exists()
+    return show(request, "dashboard/call.html", {"section": "calls", "call": found, "is_there": is_there})
 
 
 @tenant_page("audit:read")

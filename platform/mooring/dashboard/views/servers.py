@@ -23,7 +23,7 @@ from mooring.dashboard.pages import page_of, show, status_of
 from mooring.dashboard.requests import PageRequest, posted
 from mooring.dashboard.standing import live_version, standing_of, standings
 from servers import manifests
-from servers.access import calls, get_server, list_servers
+from servers.access import calls, get_server, list_servers, require_public
 from servers.models import Channel, Secret, Server
 from servers.services import (
     TEMPLATES,
@@ -104,6 +104,7 @@ def new_empty(request: PageRequest, access: Access, way: str) -> HttpResponse:
     form = ServerForm(posted(request))
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data
+        require_public(access, data["is_public"])
         server = attempt(
             form,
             lambda: create_server(
@@ -179,6 +180,8 @@ def describe(request: PageRequest, access: Access, server: str) -> HttpResponse:
     form = DescribeForm(posted(request), initial={name: getattr(found, name) for name in names})
     if request.method == "POST":
         access.require("servers:write")
+        if form.is_valid():
+            require_public(access, form.cleaned_data["is_public"], found)
         if form.is_valid() and attempt(form, lambda: _updated(found, access, form.cleaned_data)):
             messages.success(
                 request, "Saved. Title, description and instructions go live with the next version."

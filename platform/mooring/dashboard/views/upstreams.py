@@ -29,6 +29,7 @@ from servers.services import (
     connect_server,
     delete_upstream,
     missing_secrets,
+    missing_variables,
     offered,
     parts_taken,
     save_upstream,
@@ -87,6 +88,7 @@ def index(request: PageRequest, access: Access, server: str) -> HttpResponse:
         "upstreams": [one for one in upstreams_of(found, changes) if "url" in one.definition],
         "form": form,
         "missing": missing_secrets(found),
+        "missing_variables": missing_variables(found),
         **_changed(found, changes),
     }
     return show(request, "dashboard/upstreams.html", context, status=status_of(form))
@@ -139,6 +141,7 @@ def detail(request: PageRequest, access: Access, server: str, name: str) -> Http
         "upstream": next(one for one in upstreams_of(found, changes) if one.name == name),
         "form": form,
         "missing": missing_secrets(found),
+        "missing_variables": missing_variables(found),
         **_listing(request, found, name),
         **_changed(found, [change for change in changes if change.drift.upstream == name]),
     }

@@ -23,6 +23,7 @@ from servers.models import Server, Version
 from servers.services import (
     draft_manifest,
     missing_secrets,
+    missing_variables,
     publish,
     replace_draft,
     rollback,
@@ -64,6 +65,7 @@ def index(request: PageRequest, access: Access, server: str) -> HttpResponse:
         "more_changes": max(0, len(changes) - 30),
         "is_changed": newest is None or newest.digest != manifests.digest(draft),
         "missing": missing_secrets(found),
+        "missing_variables": missing_variables(found),
     }
     return show(request, "dashboard/versions.html", context, status=status_of(form))
 
