@@ -18,7 +18,7 @@ from mooring.jobs.models import Job
 from mooring.scope import tenant_scope
 from servers import services
 from servers.manifests import source_of
-from servers.models import Build, Import, Prompt, Tool, Upload, UpstreamDefinition
+from servers.models import Build, CallRecord, Import, Prompt, Tool, Upload, UpstreamDefinition
 from tenants.permissions import KEY_SCOPES, ROLES
 from tenants.services import add_member, create_key
 from tests.conftest import World, make_world, verified_user
@@ -44,6 +44,7 @@ DASHBOARD: list[tuple[str, str, str | None]] = [
     ("GET", "keys", "keys:read"),
     ("GET", "new_key", "keys:write"),
     ("GET", "calls", "calls:read"),
+    ("GET", "call", "calls:read"),
     ("GET", "audit", "audit:read"),
     ("GET", "settings", ""),
     ("POST", "settings", "tenant:write"),
@@ -237,6 +238,18 @@ def make_stage() -> Stage:
         override = services.set_override(server, actor=world.actor, kind="disable", tool="echo")
         job = Job.objects.create(tenant=acme, kind="openapi.import")
         row = Import.objects.create(tenant=acme, name="x", job=job)
+        called = CallRecord.objects.create(
+            tenant=acme,
+            server_id=server.id,
+            server_slug="desk",
+            time=timezone.now(),
+            request_id="r",
+            principal_kind="user",
+            method="tools/call",
+            duration_us=1,
+            request_bytes=1,
+            answer_bytes=1,
+        )
         people["owner"] = world.alice
         keys = {role: _key(world, user) for role, user in people.items()}
         names = {
@@ -254,6 +267,7 @@ def make_stage() -> Stage:
             "key": create_key(acme, name="k", user=world.alice, actor=world.actor).row.id,
             "override": override.id,
             "build": built.id,
+            "call": called.id,
             "instance": "0" * 32,
             "prompt": Prompt.objects.filter(server=server)[0].id,
         }
@@ -302,6 +316,8 @@ def values(stage: Stage, name: str, parameters: list[str]) -> dict[str, Any]:
         chosen["row"] = stage.names["build"]
     if name == "change_code":
         chosen["name"] = "program"
+    if name == "call":
+        chosen["row"] = stage.names["call"]
     if name == "clear_override":
         chosen["row"] = stage.names["override"]
     if "name" in chosen and ("upstream" in name or name in UPSTREAM_ROUTES):

@@ -150,3 +150,17 @@ def test_a_viewer_reads_and_does_not_write(server, world, api):
     assert bob.post("servers/echo/versions", {}).status_code == 403
     assert bob.put("servers/echo/secrets/a", {"value": "b"}).status_code == 403
     assert bob.get("audit").status_code == 403
+
+
+def test_who_may_not_publish_cannot_decide_who_may_call(owner, server, api, world):
+    writer = api(world.acme, ["servers:read", "servers:write"])
+    for answer in (
+        writer.post("servers", {"slug": "open", "title": "Open", "is_public": True}),
+        writer.patch("servers/echo", {"is_public": True}),
+    ):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+    assert owner.get("servers/open").status_code == 404
+    assert writer.post("servers", {"slug": "closed", "title": "Closed"}).status_code == 201
+    assert writer.patch("servers/echo", {"title": "Louder", "is_public": False}).status_code == 200
+    owner.patch("servers/echo", {"is_public": True})
+    assert writer.patch("servers/echo", {"is_public": False}).status_code == 403
