@@ -100,7 +100,11 @@ class DocumentForm(ManifestForm):
         assume_scheme="https",
         widget=forms.URLInput({"placeholder": "https://api.example.com/openapi.json"}),
     )
-    file = forms.FileField(required=False, label="Or a file", help_text="JSON or YAML, at most 5 MB.")
+    file = forms.FileField(
+        required=False,
+        label="Or a file",
+        help_text="JSON or YAML, at most 5 MB; a manifest in JSON, at most 16.",
+    )
     document = forms.CharField(
         required=False,
         label="Or paste it",
