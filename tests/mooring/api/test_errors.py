@@ -58,7 +58,7 @@ def test_huge_numbers_break_nothing(owner):
 
 
 def test_a_body_over_the_limit_is_too_large(owner):
-    _refused(owner.raw("PUT", "servers/a/draft", b" " * (8 * 1024 * 1024 + 1)), 413, "too_large")
+    _refused(owner.raw("PUT", "servers/a/draft", b" " * (17 * 1024 * 1024 + 1)), 413, "too_large")
 
 
 def test_names_that_no_database_takes_are_not_found(owner, server):
