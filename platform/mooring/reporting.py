@@ -49,7 +49,8 @@ def _capture(record: logging.LogRecord) -> None:
     from sentry_sdk.utils import event_from_exception
 
     said = dict(record.msg) if isinstance(record.msg, dict) else {"event": record.getMessage()}
-    said.pop("exc_info", None)
+    named = said.pop("exc_info", None)
+    error = named if isinstance(named, BaseException) else record.exc_info
     about: Event = {
         "level": "error",
         "logger": record.name,
@@ -57,10 +58,10 @@ def _capture(record: logging.LogRecord) -> None:
         "tags": {"request_id": said.get("request_id") or request_id.get()},
         "extra": said,
     }
-    if record.exc_info is None:
+    if error is None:
         capture_event(about)
         return
-    event, hint = event_from_exception(record.exc_info, get_client().options)
+    event, hint = event_from_exception(error, get_client().options)
     capture_event({**event, **about}, hint)
 
 
