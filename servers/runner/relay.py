@@ -77,6 +77,7 @@ class Relay:
         self._ids = itertools.count(1)
         self._pending: dict[int, asyncio.Future[Answer]] = {}
         self._slots = asyncio.Semaphore(limits.in_flight)
+        self._turn_to_write = asyncio.Lock()
         self._waiting = 0
         self._waiting_bytes = 0
         self._unasked = UNASKED_AT_ONCE
@@ -87,7 +88,7 @@ class Relay:
         self._is_killed = False
         self.junk = 0
         self.list_changes = 0
-        # When the oldest message was sent that nothing has come back after; None while nothing is owed.
+        # When the oldest message was sent that no answer has come back after; None while nothing is owed.
         self.unanswered_since: float | None = None
         self.gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._tasks = [
@@ -161,18 +162,35 @@ class Relay:
         number = next(self._ids)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._pending[number] = future
-        if self.unanswered_since is None:
-            self.unanswered_since = self._clock()
         try:
-            self._write(b'{"jsonrpc":"2.0","id":%d,"method":%b,"params":%b}' % (number, _text(method), body))
+            await self._send(
+                b'{"jsonrpc":"2.0","id":%d,"method":%b,"params":%b}' % (number, _text(method), body)
+            )
+            return await self._answered(number, future)
+        finally:
+            self._pending.pop(number, None)
+
+    async def _send(self, message: bytes) -> None:
+        """One after the other, each once the child has read what came before.
+
+        So a message is all that is ever held for a child that does not read: whoever loses patience with it leaves
+        no other behind.
+        """
+        async with self._turn_to_write:
             with contextlib.suppress(ConnectionError):  # its end is noticed, and told, by `_end`
                 await self._stdin.drain()
+            if self._reason:
+                return
+            if self.unanswered_since is None:
+                self.unanswered_since = self._clock()
+            self._write(message)
+
+    async def _answered(self, number: int, future: asyncio.Future[Answer]) -> Answer:
+        try:
             return await future
         except asyncio.CancelledError:
             self.notify("notifications/cancelled", b'{"requestId":%d}' % number)
             raise
-        finally:
-            self._pending.pop(number, None)
 
     def _write(self, message: bytes) -> None:
         self._stdin.write(message + b"\n")
@@ -229,12 +247,15 @@ class Relay:
             self._hear(message)
 
     def _settle(self, message: _Line) -> None:
-        """Hand an answer to its caller. One to a question that nobody asks any more, or never did, is dropped."""
+        """Hand an answer to its caller. One to a question that nobody asks any more, or never did, is dropped.
+
+        Such a one is no sign of life either: a child can write it without having read anything.
+        """
         future = self._pending.pop(message.id, None) if isinstance(message.id, int) else None
-        self.unanswered_since = self._clock() if self._pending else None
         if future is None or future.done():
             self._unasked -= 1
             return
+        self.unanswered_since = self._clock() if self._pending else None
         future.set_result(Answer(message.result, message.error))
 
     def _hear(self, message: _Line) -> None:

@@ -47,10 +47,11 @@ async def child(
     assert relay.in_flight == 0
 
 
-async def ask(relay: Relay, method: str = "ping", seconds: float = 10, **params: Any) -> Any:
-    return msgspec.json.decode(
-        (await relay.call(method, json.dumps(params).encode(), seconds=seconds)).result
-    )
+async def ask(
+    relay: Relay, method: str = "ping", seconds: float = 10, in_turn: bool = True, **params: Any
+) -> Any:
+    body = json.dumps(params).encode()
+    return msgspec.json.decode((await relay.call(method, body, seconds=seconds, in_turn=in_turn)).result)
 
 
 @asynccontextmanager
@@ -223,6 +224,36 @@ async def test_a_child_that_does_not_read_costs_a_time_out_and_no_more() -> None
         for _ in range(1_000):
             relay.notify("notifications/anything", json.dumps({"a": "x" * 1000}).encode())
         assert relay._stdin.transport.get_write_buffer_size() < 2 * MIB
+        stuck.cancel()
+        await asyncio.wait([stuck])
+
+
+async def test_callers_who_lose_patience_leave_no_more_than_one_message_behind() -> None:
+    async with child("stops reading") as (relay, _):
+        stuck = asyncio.create_task(ask(relay, "misbehave", seconds=60))
+        await until(lambda: relay.unanswered_since is not None)
+        for _ in range(5):
+            asked = [ask(relay, "m", seconds=0.1, in_turn=False, a="x" * 900 * KIB) for _ in range(4)]
+            results = await asyncio.gather(*asked, return_exceptions=True)
+            assert [type(result) for result in results] == [TimedOut] * 4
+        assert relay._stdin.transport.get_write_buffer_size() < MIB
+        stuck.cancel()
+        await asyncio.wait([stuck])
+
+
+async def test_large_messages_follow_one_another_to_a_child_that_reads() -> None:
+    async with child("", Limits()) as (relay, _):
+        answers = await asyncio.gather(*(ask(relay, "m", n=n, a="x" * MIB) for n in range(10)))
+        assert [answer["params"]["n"] for answer in answers] == list(range(10))
+
+
+async def test_an_answer_that_nobody_waits_for_is_no_sign_of_life() -> None:
+    async with child("answers without reading") as (relay, _):
+        stuck = asyncio.create_task(ask(relay, "misbehave", seconds=60))
+        await until(lambda: relay.unanswered_since is not None)
+        since = relay.unanswered_since
+        await until(lambda: relay.junk)
+        assert relay.unanswered_since == since
         stuck.cancel()
         await asyncio.wait([stuck])
 

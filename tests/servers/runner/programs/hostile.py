@@ -87,6 +87,12 @@ def stops_reading(number):
     time.sleep(60)
 
 
+def answers_without_reading(number):
+    answer(number + 1000)
+    write(b"that was all\n")
+    time.sleep(60)
+
+
 misbehave = globals().get(sys.argv[1])
 
 for line in sys.stdin:
