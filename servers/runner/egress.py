@@ -1,7 +1,8 @@
 """The way out for code in a sandbox: a proxy behind one socket, for the hosts that were listed and nothing else.
 
 It speaks CONNECT and absolute addresses, asks for names itself, checks every address it gets and connects to one of
-those it has checked: a name that points elsewhere a moment later changes nothing. What goes through is counted.
+those it has checked: a name that points elsewhere a moment later changes nothing. What goes through is counted, and
+bounded for each hour.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import ipaddress
 import os
 import re
 import socket
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
+from typing import Any
 from urllib.parse import urlsplit
 
 MIB = 2**20
@@ -34,6 +36,8 @@ _ADDRESSES_TRIED = 4
 _HEAD_BYTES = 32 * 1024
 _CHUNK = 64 * 1024
 _EVENTS = 200
+# Hosts that a summary names; a program may ask for any number of others.
+_NAMED = 20
 _HOST = re.compile(
     r"(?:\*\.)?(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?",
     re.ASCII,
@@ -54,11 +58,14 @@ class Unusable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """Bounds for one proxy: connections at once and in all, bytes in all (both ways), seconds without a byte."""
+    """Bounds for one proxy: connections at once; connections and bytes (both ways) in each `period`; seconds without a
+    byte.
+    """
 
     at_once: int = 64
     connections: int = 100_000
-    bytes: int = 2**40
+    bytes: int = 64 * 2**30
+    period: float = 3600.0
     idle: float = 60.0
 
 
@@ -86,6 +93,33 @@ class Event:
     host: str
     port: int
     refused: str = ""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What went out, and what was not let, since the last summary."""
+
+    connections: int = 0
+    bytes: int = 0
+    made: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+
+    def note(self, event: Event) -> None:
+        counter = self.refused if event.refused else self.made
+        host = f"{event.host}:{event.port}"
+        counter[host if host in counter or len(counter) < _NAMED else "others"] += 1
+
+    @property
+    def summary(self) -> str:
+        """One line; empty when nothing was asked for."""
+        if not (self.made or self.refused):
+            return ""
+        size = f"{self.bytes / MIB:.1f} MiB"
+        return f"Ways out: {_listed(self.made)} reached with {size} in all; {_listed(self.refused)} refused."
+
+
+def _listed(counter: Counter[str]) -> str:
+    return ", ".join(f"{host} ({count})" for host, count in counter.most_common()) or "none"
 
 
 def allowed(text: str, *, is_trusted: bool = False) -> Allowed:
@@ -123,12 +157,13 @@ class Proxy:
     clock: Callable[[], float] = monotonic
     # Told of every connection that is asked for; must not wait.
     heard: Callable[[Event], None] = lambda _: None
+    # Told at the end of each period in which anything was asked for, and at the end of all; must not wait.
+    summed_up: Callable[[str], None] = lambda _: None
     # The last connections asked for, oldest first.
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=_EVENTS))
     _known: dict[tuple[str, int], tuple[float, list[str]]] = field(default_factory=dict)
+    _counts: Counts = field(default_factory=Counts)
     _open: int = 0
-    _made: int = 0
-    _bytes: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -143,6 +178,7 @@ class Proxy:
             os.chmod(path, 0o600)
             if owner is not None:
                 os.chown(path, owner, owner)
+            self._begin(self._sum_up_for_ever())
             yield
         finally:
             server.close()
@@ -150,16 +186,36 @@ class Proxy:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             path.unlink(missing_ok=True)
+            self._sum_up()
+
+    async def _sum_up_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self.caps.period)
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        """Say what the period held, and count anew."""
+        ended, self._counts = self._counts, Counts()
+        if ended.summary:
+            self.summed_up(ended.summary)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="egress")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     # ---- one connection --------------------------------------------------------------------------------------
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(self._handle(reader, writer), name="egress")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        """One too many is sent away before it has said anything: silence costs us a descriptor too."""
+        if self._open >= self.caps.at_once:
+            _answer(writer, "403 Forbidden", "Too many connections.")
+            writer.close()
+            return
+        self._open += 1
+        self._begin(self._handle(reader, writer))
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open += 1
         try:
             await self._serve(reader, writer)
         except NotAllowed as refused:
@@ -171,17 +227,14 @@ class Proxy:
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             _answer(writer, "502 Bad Gateway", "The host could not be reached.")
         finally:
-            self._open -= 1
-            with contextlib.suppress(OSError, TimeoutError):
-                async with asyncio.timeout(HEAD_SECONDS):
-                    await writer.drain()
-            writer.close()
+            try:
+                await _close(writer)
+            finally:
+                self._open -= 1
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(HEAD_SECONDS):
             head = _Head.parse(await reader.readuntil(b"\r\n\r\n"))
-        if self._open > self.caps.at_once or self._made >= self.caps.connections:
-            raise NotAllowed("Too many connections.")
         try:
             outer = await self._connect(head.host, head.port)
         except (NotAllowed, OSError, TimeoutError) as error:
@@ -196,10 +249,11 @@ class Proxy:
                 outer_writer.write(head.rewritten)
             await self._join(reader, writer, outer_reader, outer_writer, head.body)
         finally:
-            outer_writer.close()
+            await _close(outer_writer)
 
     def _note(self, event: Event) -> None:
         self.events.append(event)
+        self._counts.note(event)
         self.heard(event)
 
     async def _join(
@@ -228,8 +282,8 @@ class Proxy:
         """At most `most` bytes, all if None. Ends at the caps without a word: the stream is under way already."""
         while most is None or most > 0:
             data = await self._read(source, _CHUNK if most is None else min(_CHUNK, most), flow)
-            self._bytes += len(data)
-            if not data or self._bytes > self.caps.bytes:
+            self._counts.bytes += len(data)
+            if not data or self._counts.bytes > self.caps.bytes:
                 break
             target.write(data)
             async with asyncio.timeout(self.caps.idle):
@@ -255,15 +309,17 @@ class Proxy:
 
     async def _connect(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         entry = self._entry(host, port)
-        if self._bytes >= self.caps.bytes:
-            raise NotAllowed("This server has used up what it may send and receive.")
+        if self._counts.connections >= self.caps.connections:
+            raise NotAllowed("This server has made all the connections that it may in an hour.")
+        if self._counts.bytes >= self.caps.bytes:
+            raise NotAllowed("This server has used up what it may send and receive in an hour.")
         async with asyncio.timeout(CONNECT_SECONDS):
             addresses = await self._addresses(host, port)
         for address in addresses:
             if not (entry.is_trusted or self.permits(address, port)):
                 # Which address it is stays here: it may be one of the inside.
                 raise NotAllowed(f"{host} is not on the public internet.")
-        self._made += 1
+        self._counts.connections += 1
         return await _first_of(addresses[:_ADDRESSES_TRIED], port)
 
     def _entry(self, host: str, port: int) -> Allowed:
@@ -383,6 +439,21 @@ async def _first_of(addresses: list[str], port: int) -> tuple[asyncio.StreamRead
         except OSError as error:
             problem = error
     raise problem
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """What is under way may still arrive, unless all is over. Whoever does not take it in time loses it: the
+    descriptor is ours.
+    """
+    task = asyncio.current_task()
+    seconds = 0.0 if task is not None and task.cancelling() else HEAD_SECONDS
+    try:
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(seconds):
+                writer.close()
+                await writer.wait_closed()
+    finally:
+        writer.transport.abort()
 
 
 def _answer(writer: asyncio.StreamWriter, status: str, reason: str) -> None:

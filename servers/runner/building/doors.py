@@ -39,7 +39,8 @@ class Doors:
     async def opened(
         self, hosts: Sequence[str], *, user: int | None, tell: Callable[[str], None]
     ) -> AsyncIterator[list[Tree]]:
-        """What to mount, for as long as the sandbox lives. `user` is who it is; `tell` gets a line for what was shut.
+        """What to mount, for as long as the sandbox lives. `user` is who it is; `tell` gets a line for what was shut,
+        and one an hour for what was reached and refused.
 
         Raises `ValueError` for what is no host.
         """
@@ -51,7 +52,8 @@ class Doors:
             if event.refused:
                 tell(f"The way to {event.host}:{event.port} was shut: {event.refused}")
 
-        proxy = Proxy([allowed(each) for each in hosts], self.permits, lookup=self.lookup, heard=heard)
+        listed = [allowed(each) for each in hosts]
+        proxy = Proxy(listed, self.permits, lookup=self.lookup, heard=heard, summed_up=tell)
         with tempfile.TemporaryDirectory(dir=self.folder) as place:
             os.chmod(place, 0o711)
             path = Path(place) / "s"

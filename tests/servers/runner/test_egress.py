@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mooring.egress.guard import Guard
+from servers.runner import egress
 from servers.runner.egress import Allowed, Caps, Permits, Proxy, allowed
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
@@ -88,6 +90,16 @@ async def through(path: Path, request: str, *, more: bytes = b"") -> bytes:
             return await reader.read()
     finally:
         writer.close()
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 async def answer(made: Proxy, folder: Path, request: str) -> str:
@@ -276,16 +288,75 @@ async def test_bytes_are_counted_and_end_at_the_cap(folder: Path) -> None:
             assert b"403" in await through(folder / "s", connect("api.example.com", port))
 
 
-async def test_connections_are_bounded_at_once_and_in_all(folder: Path, origin: Origin) -> None:
-    async with proxy(origin.port, caps=Caps(at_once=1)).listening(folder / "s"):
-        _, held = await asyncio.open_unix_connection(folder / "s")
-        held.write(b"CONNECT")
-        await held.drain()
-        assert b"Too many" in await through(folder / "s", get("api.example.com", origin.port))
-        held.close()
-    async with proxy(origin.port, caps=Caps(connections=1)).listening(folder / "t"):
-        assert b"hello" in await through(folder / "t", get("api.example.com", origin.port))
-        assert b"Too many" in await through(folder / "t", get("api.example.com", origin.port))
+async def test_silent_clients_hold_no_more_than_is_allowed_at_once(folder: Path, origin: Origin) -> None:
+    async with proxy(origin.port, caps=Caps(at_once=3)).listening(folder / "s"):
+        before = descriptors()
+        clients = [await asyncio.open_unix_connection(folder / "s") for _ in range(20)]
+        sent_away = [await reader.read() for reader, _ in clients[3:]]
+        assert all(b"Too many" in text for text in sent_away)
+        assert descriptors() - before - len(clients) == 3
+        for _, writer in clients:
+            writer.close()
+        await until(lambda: descriptors() == before)
+        assert b"hello" in await through(folder / "s", get("api.example.com", origin.port))
+
+
+async def test_who_does_not_take_what_was_asked_for_is_cut_off(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or else what is under way to it would hold a descriptor for ever."""
+
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(bytes(65_536))
+                await writer.drain()
+        writer.close()
+
+    monkeypatch.setattr(egress, "HEAD_SECONDS", 0.2)
+    async with listening(pour) as port:
+        made = proxy(port, caps=Caps(idle=0.2))
+        async with made.listening(folder / "s"):
+            before = descriptors()
+            _, writer = await asyncio.open_unix_connection(folder / "s", limit=1024)
+            writer.write(connect("api.example.com", port).replace("\n", "\r\n").encode())
+            await until(lambda: made.events)
+            await until(lambda: made._open == 0)
+            await until(lambda: descriptors() == before + 1)
+            writer.close()
+
+
+async def test_connections_are_bounded_and_counted_anew_each_hour(folder: Path, origin: Origin) -> None:
+    told: list[str] = []
+    made = proxy(origin.port, caps=Caps(connections=2, period=0.3), summed_up=told.append)
+    async with made.listening(folder / "s"):
+        for _ in range(2):
+            assert b"hello" in await through(folder / "s", get("api.example.com", origin.port))
+        assert b"in an hour" in await through(folder / "s", get("api.example.com", origin.port))
+        await until(lambda: told)
+        assert b"hello" in await through(folder / "s", get("api.example.com", origin.port))
+
+
+async def test_what_was_reached_and_refused_is_summed_up_in_a_line(folder: Path, origin: Origin) -> None:
+    told: list[str] = []
+    async with proxy(origin.port, summed_up=told.append).listening(folder / "s"):
+        for host in ("api.example.com", "a.example.org", "api.example.com"):
+            await through(folder / "s", get(host, origin.port))
+        for number in range(30):
+            await through(folder / "s", get(f"h{number}.example.net", 80))
+    assert len(told) == 1
+    reached, refused = told[0].split("; ")
+    hosts = f"api.example.com:{origin.port} (2), a.example.org:{origin.port} (1)"
+    assert reached == f"Ways out: {hosts} reached with 0.0 MiB in all"
+    assert refused.startswith("others (10), h0.example.net:80 (1), ")
+    assert refused.endswith("h19.example.net:80 (1) refused.")
+
+
+async def test_who_asks_for_nothing_is_told_nothing(folder: Path) -> None:
+    told: list[str] = []
+    async with proxy(80, summed_up=told.append).listening(folder / "s"):
+        pass
+    assert told == []
 
 
 async def test_a_silent_host_is_given_up(folder: Path) -> None:
