@@ -118,8 +118,9 @@ class FakeServer:
 
 
 class FakeEngine(HostedEngine):
-    """`servers` holds those that run, by the name of their server; `failures` counts starts that will fail. `prepared`
-    counts processes, `starts` those that were asked to serve, `dropped` those that never were.
+    """`servers` holds those that run, by the name of their server; `failures` counts starts that will fail, `sleepers`
+    names servers that never answer. `prepared` counts processes, `starts` those that were asked to serve, `dropped`
+    those that never were.
 
     `offer` is what the next builds will find, or why they are refused; their artifacts are named by the digest of the
     upload and of the offer, and kept in `artifacts`. `builds` are those that were asked for. While `build_gate` is
@@ -140,6 +141,7 @@ class FakeEngine(HostedEngine):
         self.capabilities = SAFE
         self.servers: dict[str, FakeServer] = {}
         self.failures: dict[str, int] = {}
+        self.sleepers: set[str] = set()
         self.starts = self.prepared = self.dropped = 0
         self.offer: BuildResult | Refused = OFFER
         self.builds: list[tuple[BuildSpec, bytes]] = []
@@ -201,6 +203,8 @@ class _Waiting:
         engine.starts += 1
         await engine.start_gate.wait()
         await asyncio.sleep(0)
+        if spec.server in engine.sleepers:
+            await self.gone
         if engine.failures.get(spec.server, 0) > 0:
             engine.failures[spec.server] -= 1
             raise Died(

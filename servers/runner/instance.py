@@ -24,6 +24,8 @@ class Rules:
     check: float = 5.0
     misses: int = 2
     stop_grace: float = 2.0
+    # How long a start keeps others waiting.
+    slot: float = 5.0
     start_margin: float = 1.0
     per_tenant: int = 10
     # Processes in waiting for versions that were evicted, and how long after their last use.

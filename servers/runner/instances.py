@@ -35,6 +35,7 @@ from servers.runner.instance import RULES, Instance, Rules
 from servers.runner.logs import Log, ServerLogs
 from servers.runner.room import Room
 from servers.runner.spares import Spare, Spares
+from servers.runner.starting import StartSlots
 
 # What is kept of instances that do not run, so that a call can wake them.
 KEPT_STOPPED = 1_000
@@ -56,7 +57,7 @@ class Instances:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._launch, self._rules, self._clock = launch, rules, clock
-        self._start_slots = asyncio.Semaphore(starts or os.cpu_count() or 1)
+        self._start_slots = StartSlots(starts or os.cpu_count() or 1, rules.slot)
         self._known: dict[str, Instance] = {}
         self._spares = Spares()
         self._room = Room(self._known, self._spares, memory, rules)
@@ -239,7 +240,7 @@ class Instances:
         instance.starts += 1
         instance.came_up = False
         try:
-            async with self._start_slots:
+            async with self._start_slots.taken(instance.spec.tenant):
                 connection = await (await self._prepared(instance)).open()
         except (Missing, NoRoom) as refused:
             # Nothing was started, so nothing has crashed and nothing has to rest.
@@ -312,7 +313,7 @@ class Instances:
         """One for an instance that was evicted, or for the next session, if there is room without evicting another."""
         # Who will have the next session, and so its log, is not known yet.
         log = self._log("", instance.spec) if instance.session else instance.log
-        async with self._start_slots:
+        async with self._start_slots.taken(instance.spec.tenant):
             if not self._may_have_spare(instance):
                 return
             process = await self._launch(instance.spec, self._name(instance), log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,20 @@ async def test_callers_who_lose_patience_do_not_stop_the_start(engine: FakeEngin
     first.cancel()
     assert (await second).instance
     assert engine.starts == 1
+
+
+async def test_programs_that_sleep_when_they_start_do_not_stop_the_starts_of_another_tenant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    async with fake_engine(tmp_path, rules=Rules(slot=60)) as engine:
+        engine.sleepers = {f"sleeper{number}" for number in range(4)}
+        asleep = [asyncio.create_task(engine.ensure(spec(name, tenant="evil"))) for name in engine.sleepers]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            assert await engine.ensure(spec())
+        for task in asleep:
+            task.cancel()
 
 
 async def test_a_server_that_starts_takes_no_more_callers_than_it_could_serve(engine: FakeEngine) -> None:
