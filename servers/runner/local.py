@@ -176,7 +176,8 @@ class LocalEngine(HostedEngine):
     async def _started(self, spec: RunSpec, name: str, user: int | None, others: list[Tree]) -> Sandbox:
         try:
             plan = launcher.plan_for(spec, self._settings.runtime, others)
-            return await process.start(plan, name=name, limiter=self._limiter, user=user)
+            group = cgroups.name_for(spec.tenant, name)
+            return await process.start(plan, name=group, limiter=self._limiter, user=user)
         except (launcher.Unprepared, seccomp.Unsupported) as error:
             raise Died(str(error), log=[]) from None
 

@@ -33,7 +33,9 @@ def artifact(workshop: Path) -> Path:
     return make_artifact(workshop / "bombs", "bomb.py")
 
 
-async def started(artifact: Path, limiter: Limiter, kind: str, amount: int, limits: Limits) -> Sandbox:
+async def started(
+    artifact: Path, limiter: Limiter, kind: str, amount: int, limits: Limits, name: str = ""
+) -> Sandbox:
     spec = RunSpec(
         tenant="acme",
         server="bomb",
@@ -42,7 +44,7 @@ async def started(artifact: Path, limiter: Limiter, kind: str, amount: int, limi
         entry=(PYTHON, "-I", "-S", "/app/bomb.py", kind, str(amount)),
         limits=limits,
     )
-    name = kind.replace("_", "-")
+    name = name or kind.replace("_", "-")
     return await process.start(launcher.plan_for(spec, PYTHON), name=name, limiter=limiter, user=USER)
 
 
@@ -96,6 +98,25 @@ async def test_processor_time_is_shared_out(artifact: Path, limiter: Limiter) ->
         await sandbox.remove()
 
 
+async def test_the_servers_of_a_tenant_have_one_share_of_it_together(
+    artifact: Path, limiter: Limiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroups, "tenants_share", lambda: 0.2)
+    names = [cgroups.name_for("acme", f"spin-{number}") for number in range(3)]
+    sandboxes = [
+        await started(artifact, limiter, "spin", 0, Limits(cpu_starting=1.0), name) for name in names
+    ]
+    try:
+        began, used = time.monotonic(), sum(limiter.usage(name).cpu for name in names)
+        await asyncio.wait([asyncio.create_task(sandboxes[0].process.wait())], timeout=1.5)
+        share = (sum(limiter.usage(name).cpu for name in names) - used) / (time.monotonic() - began)
+        assert 0 < share < 0.3
+    finally:
+        for sandbox in sandboxes:
+            await sandbox.remove()
+    assert limiter.names() == []
+
+
 async def test_a_stopped_sandbox_can_be_killed(artifact: Path, limiter: Limiter) -> None:
     sandbox = await started(artifact, limiter, "spin", 0, Limits(cpu_starting=0.2))
     os.kill(sandbox.process.pid, 19)
@@ -126,9 +147,10 @@ async def test_a_machine_without_an_interpreter_says_so(limiter: Limiter) -> Non
     assert found.missing == ("There is no Python for servers: apt install python3.",)
 
 
-def test_version_2_writes_what_the_kernel_documents(tmp_path: Path) -> None:
+def test_version_2_writes_what_the_kernel_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On files of an ordinary folder: this machine's memory controller may be of version 1."""
     names = "memory.max memory.oom.group memory.swap.max pids.max cpu.max cgroup.procs cgroup.kill".split()
+    names.append("cgroup.subtree_control")
     groups = cgroups.Version2(tmp_path, "runner")
     (tmp_path / "runner").mkdir()
 
@@ -148,8 +170,15 @@ def test_version_2_writes_what_the_kernel_documents(tmp_path: Path) -> None:
         "memory.oom.group": "1",
         "memory.swap.max": "0",
         "pids.max": "16",
-        "cpu.max": "50000 100000",
+        "cpu.max": "10000 20000",
     }
     groups.kill("one")
     assert (tmp_path / "runner" / "one" / "cgroup.kill").read_text() == "1"
     assert groups.doors("one") == [str(tmp_path / "runner" / "one" / "cgroup.procs")]
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    groups.create("tenant/two", memory=64 * MIB, pids=16, cpu=0.5)
+    tenants = tmp_path / "runner" / "tenant"
+    assert (tenants / "cpu.max").read_text() == "60000 20000"
+    assert (tenants / "cgroup.subtree_control").read_text() == "+memory +pids +cpu"
+    assert (tenants / "two" / "cpu.max").read_text() == "10000 20000"
+    assert groups.names() == ["one", "tenant/two"]

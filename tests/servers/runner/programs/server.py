@@ -44,6 +44,15 @@ def daemon(arguments):
     return str(child.pid)
 
 
+def spin(arguments):
+    """All the processor time there is, and more processes than processors that want it."""
+    for _ in range(4):
+        if os.fork() == 0:
+            while True:
+                pass
+    return "spins"
+
+
 def log(arguments):
     print(arguments["line"], file=sys.stderr, flush=True)
     return "logged"
@@ -58,6 +67,7 @@ TOOLS = {
     "freeze": freeze,
     "daemon": daemon,
     "log": log,
+    "spin": spin,
     "who": lambda arguments: str(os.getuid()),
 }
 
