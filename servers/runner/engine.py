@@ -166,6 +166,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     namespaces: bool = False
     system_calls: bool = False
     memory: bool = False
+    processes: bool = False
     own_user: bool = False
     missing: tuple[str, ...] = ()
     # A developer's setting: run anything although something is missing.
@@ -173,7 +174,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
 
     @property
     def is_safe(self) -> bool:
-        return self.namespaces and self.system_calls and self.memory and self.own_user
+        return self.namespaces and self.system_calls and self.memory and self.processes and self.own_user
 
 
 class InstanceInfo(Struct, frozen=True, kw_only=True):

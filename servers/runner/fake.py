@@ -31,7 +31,9 @@ OFFER = BuildResult(
     digest="", size=0, python="3.11.2", target="server.py", name="fake", version="1", tools=_TOOLS
 )
 _STAGES = ("read", "declare", "resolve", "install", "pack", "try", "done")
-SAFE = Capabilities(engine="fake", namespaces=True, system_calls=True, memory=True, own_user=True)
+SAFE = Capabilities(
+    engine="fake", namespaces=True, system_calls=True, memory=True, processes=True, own_user=True
+)
 
 
 class FakeServer:

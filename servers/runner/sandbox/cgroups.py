@@ -45,12 +45,15 @@ def tenants_share() -> float:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Bytes, count, seconds of processor time, and how often the kernel has killed for want of memory."""
+    """Bytes, count, seconds of processor time, and how often the kernel has killed for want of memory, or refused
+    another process.
+    """
 
     memory: int = 0
     pids: int = 0
     cpu: float = 0.0
     oom_kills: int = 0
+    forks_refused: int = 0
 
 
 class Limiter(Protocol):
@@ -136,6 +139,7 @@ class Version2:
             pids=_number(group / "pids.current"),
             cpu=_field(group / "cpu.stat", "usage_usec") / 1e6,
             oom_kills=_field(group / "memory.events", "oom_kill"),
+            forks_refused=_field(group / "pids.events", "max"),
         )
 
     def kill(self, name: str) -> None:
@@ -200,6 +204,7 @@ class Version1:
             pids=_number(self._roots["pids"] / name / "pids.current"),
             cpu=_number(accounting / name / "cpuacct.usage") / 1e9 if accounting else 0.0,
             oom_kills=_field(group / "memory.oom_control", "oom_kill"),
+            forks_refused=_field(self._roots["pids"] / name / "pids.events", "max"),
         )
 
     def kill(self, name: str) -> None:

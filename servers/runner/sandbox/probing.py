@@ -15,12 +15,13 @@ import msgspec
 
 from servers.runner.engine import MIB, Capabilities, Limits
 from servers.runner.sandbox import process, seccomp
-from servers.runner.sandbox.cgroups import Limiter
+from servers.runner.sandbox.cgroups import Limiter, Usage
 from servers.runner.sandbox.launcher import Plan, Tree, Unprepared, runtime_trees
 from servers.runner.sandbox.process import Sandbox
 
 SECONDS = 15.0
 BOMB_BYTES = 64 * MIB
+FEW = 16
 _numbers = itertools.count(1)
 
 # Runs inside. Says what it sees of itself, and which of the doors that must be shut it could open.
@@ -51,6 +52,17 @@ for _ in range({pieces}):
     os.write(bomb, b"x" * 1048576)
 print("survived")
 """
+# More processes than it may have.
+_FORK_BOMB = """
+import os, time
+for number in range({most}):
+    try:
+        if os.fork() == 0:
+            time.sleep(60)
+    except OSError:
+        print("stopped", flush=True)
+        os._exit(0)
+"""
 
 
 class Seen(msgspec.Struct):
@@ -70,18 +82,22 @@ class Ran:
     errors: str
     reason: str
     user: int
+    usage: Usage
 
 
 async def probe(limiter: Limiter, *, runtime: str, user: int | None, allows_unsafe: bool) -> Capabilities:
     """Try everything once. Takes a fraction of a second and never raises."""
     missing: list[str] = []
     seen, own_user = await _look_around(limiter, runtime, user, missing)
-    memory = await _holds_memory(limiter, runtime, user, missing) if seen else False
+    has_groups = seen is not None and _has_groups(limiter, missing)
+    memory = has_groups and await _holds_memory(limiter, runtime, user, missing)
+    processes = has_groups and await _holds_processes(limiter, runtime, user, missing)
     return Capabilities(
         engine="local",
         namespaces=seen is not None and not seen.nested and not seen.powers and seen.processes <= 3,
         system_calls=seen is not None and seen.filtered and not seen.vsock and not seen.netlink,
         memory=memory,
+        processes=processes,
         own_user=own_user,
         missing=(*missing, *(_sentences(seen) if seen else ())),
         allows_unsafe=allows_unsafe,
@@ -108,13 +124,16 @@ async def _look_around(
     return None, False
 
 
-async def _holds_memory(limiter: Limiter, runtime: str, user: int | None, missing: list[str]) -> bool:
+def _has_groups(limiter: Limiter, missing: list[str]) -> bool:
     if not limiter.version:
         missing.append(
             "Memory cannot be bounded: there are no control groups that we may write. Run as root, or as a systemd "
             "service with Delegate=yes."
         )
-        return False
+    return bool(limiter.version)
+
+
+async def _holds_memory(limiter: Limiter, runtime: str, user: int | None, missing: list[str]) -> bool:
     program = _MEMORY_BOMB.format(pieces=4 * BOMB_BYTES // MIB)
     try:
         ran = await _run(limiter, runtime, user, program, Limits(memory=BOMB_BYTES))
@@ -123,6 +142,20 @@ async def _holds_memory(limiter: Limiter, runtime: str, user: int | None, missin
         return False
     if b"survived" in ran.output or "memory" not in ran.reason:
         missing.append(f"A program that took four times its memory was not stopped: {ran.reason}.")
+        return False
+    return True
+
+
+async def _holds_processes(limiter: Limiter, runtime: str, user: int | None, missing: list[str]) -> bool:
+    program = _FORK_BOMB.format(most=2 * FEW)
+    try:
+        ran = await _run(limiter, runtime, user, program, Limits(pids=FEW))
+    except (Unprepared, TimeoutError) as error:
+        missing.append(f"The bound on processes could not be tried: {error}")
+        return False
+    # Beside the group there is a limit of the user's, which must not be what has held.
+    if b"stopped" not in ran.output or not ran.usage.forks_refused:
+        missing.append(f"A program that started {2 * FEW} processes was not stopped by its control group.")
         return False
     return True
 
@@ -156,7 +189,8 @@ async def _finished(sandbox: Sandbox) -> Ran:
             output, errors = await sandbox.process.communicate(b"")
         code = sandbox.process.returncode
         reason = sandbox.explain(code if code is not None else 0)
-        return Ran(output, errors.decode("utf-8", "replace"), reason, user)
+        usage = sandbox.limiter.usage(sandbox.name)
+        return Ran(output, errors.decode("utf-8", "replace"), reason, user, usage)
     finally:
         await sandbox.remove()
 

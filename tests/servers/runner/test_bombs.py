@@ -136,9 +136,25 @@ async def test_this_machine_holds_strangers_code(limiter: Limiter) -> None:
 
 async def test_a_machine_without_control_groups_or_users_says_so(sandboxes: None) -> None:
     found = await probing.probe(Unlimited(), runtime=PYTHON, user=None, allows_unsafe=False)
-    assert (found.namespaces, found.system_calls, found.memory, found.own_user) == (True, True, False, False)
+    assert (found.namespaces, found.system_calls, found.own_user) == (True, True, False)
+    assert (found.memory, found.processes) == (False, False)
     assert not found.is_safe
     assert ["control groups" in found.missing[1], "as root" in found.missing[0]] == [True, True]
+
+
+async def test_a_machine_whose_control_groups_do_not_count_processes_says_so(
+    limiter: Limiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the files are there and the kernel takes no notice; what the user may have beside does not count."""
+    write = cgroups._write
+
+    def written(file: Path, value: object) -> None:
+        write(file, "max" if file.name == "pids.max" else value)
+
+    monkeypatch.setattr(cgroups, "_write", written)
+    found = await probing.probe(limiter, runtime=PYTHON, user=USER, allows_unsafe=False)
+    assert (found.memory, found.processes, found.is_safe) == (True, False, False)
+    assert found.missing == ("A program that started 32 processes was not stopped by its control group.",)
 
 
 async def test_a_machine_without_an_interpreter_says_so(limiter: Limiter) -> None:
