@@ -195,7 +195,7 @@ class InstanceInfo(Struct, frozen=True, kw_only=True):
     came_up: bool = False
     silent_for: float = 0.0
     reason: str = ""
-    # How often it has said that its lists changed, so that a catalogue knows when to look again.
+    # How often it has said that its lists changed, which a new build would find.
     list_changes: int = 0
 
 

@@ -51,12 +51,14 @@ class FakeServer:
         self.in_flight = 0
         self.unanswered_since: float | None = None
         self.list_changes = 0
+        # The parameters of the last call.
+        self.asked: dict[str, Any] = {}
         self._log = log
         self._is_quiet = asyncio.Event()
         self._is_quiet.set()
 
     async def call(self, method: str, params: bytes | Raw, *, seconds: float) -> Answer:
-        given = msgspec.json.decode(params)
+        given = self.asked = msgspec.json.decode(params)
         self.in_flight += 1
         self._is_quiet.clear()
         try:

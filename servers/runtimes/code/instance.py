@@ -16,6 +16,7 @@ from servers.runner.client import RunnerClient
 from servers.runner.engine import RunSpec, instance_key
 from servers.runner.errors import Refused
 from servers.runtimes.breaker import Verdict
+from servers.runtimes.code.envelope import Envelope
 from servers.runtimes.code.failures import PATIENCE_SECONDS, Away, Resting, failed_of
 from servers.runtimes.code.line import Line
 from servers.runtimes.remote.asking import Ask
@@ -50,10 +51,13 @@ class Instance(Visitor):
     a crash out, and asks again when the runner has forgotten the instance.
     """
 
+    is_told_callers = True
+
     def __init__(self, ground: Ground, spec: RunSpec, upstream: Upstream, session: str = "") -> None:
         super().__init__(upstream)
         self._ground, self._spec, self._session = ground, spec, session
         self._key = instance_key(spec, session)
+        self._envelope = Envelope(ground.introduction, spec.tenant, spec.server)
         self._line: Line | None = None
         self._starting: SingleFlight[Line] = SingleFlight()
         self._told = ""
@@ -111,7 +115,7 @@ class Instance(Visitor):
             endpoint = await self._ground.runner.ensure(self._spec, self._session)
         except Refused as refused:
             raise self._failed(refused if os.path.exists(self._ground.socket) else Away()) from None
-        self._line = Line(endpoint, self.upstream, self._ground.introduction)
+        self._line = Line(endpoint, self.upstream, self._envelope)
         return self._line
 
     def _failed(self, refused: Refused) -> CallFailed:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import Any
 
 import aiohttp
-import msgspec
 from yarl import URL
 
-from servers.protocol import modern
-from servers.protocol.revisions import MODERN
 from servers.runner.engine import Endpoint
 from servers.runner.errors import Refused as RunnerRefused
+from servers.runtimes.code.envelope import Envelope
 from servers.runtimes.code.failures import CutOff, Forgotten, refusal_in
 from servers.runtimes.remote.asking import Ask
-from servers.runtimes.remote.endpoint import Introduction
 from servers.runtimes.remote.failures import BadStatus, CallFailed, Refused, invalid, too_large
 from servers.runtimes.remote.messages import error_in, request
 from servers.runtimes.remote.wire import read_body
@@ -28,7 +24,7 @@ REFUSAL_BYTES = 1024 * 1024
 class Line:
     """The era is known and the handshake is the runner's matter, so each request stands by itself."""
 
-    def __init__(self, endpoint: Endpoint, upstream: Upstream, introduction: Introduction) -> None:
+    def __init__(self, endpoint: Endpoint, upstream: Upstream, envelope: Envelope) -> None:
         self._upstream = upstream
         self._url = URL(endpoint.url)
         self._headers = {
@@ -36,7 +32,7 @@ class Line:
             "Accept": "application/json",
             "Content-Type": "application/json",
         }
-        self._envelope: dict[str, Any] = _envelope(introduction) if endpoint.era == "modern" else {}
+        self._envelope, self._is_modern = envelope, endpoint.era == "modern"
         self._ids = count(1)
 
     async def ask(self, ask: Ask) -> tuple[int, bytes]:
@@ -46,7 +42,8 @@ class Line:
         refusals as they are.
         """
         number = next(self._ids)
-        response = await self._posted(request(number, ask.method, {**ask.params, **self._envelope}))
+        meta = self._envelope.of(ask.identity.caller, is_modern=self._is_modern)
+        response = await self._posted(request(number, ask.method, {**ask.params, "_meta": meta}))
         if response.status >= 300:
             raise await _refused(response, number)
         body = await read_body(response, ask.limit)
@@ -65,12 +62,6 @@ class Line:
             raise CutOff from None
         except aiohttp.ClientError:
             raise invalid("The runner's answer was not valid HTTP.") from None
-
-
-def _envelope(introduction: Introduction) -> dict[str, Any]:
-    """What every request of 2026-07-28 carries; nothing of our client's travels on."""
-    meta = {modern.VERSION: MODERN, modern.CLIENT: introduction.as_json, modern.CAPABILITIES: {}}
-    return {"_meta": msgspec.Raw(msgspec.json.encode(meta))}
 
 
 async def _refused(response: aiohttp.ClientResponse, number: int) -> CallFailed | RunnerRefused:

@@ -22,6 +22,8 @@ SESSIONS = 200
 class Sessions(Caller):
     """`make` gives the instance of a session by its name, which tells nothing of the session."""
 
+    is_told_callers = True
+
     def __init__(self, make: Callable[[str], Instance]) -> None:
         self._make = make
         # The one that was not used for the longest comes first; the runner ends its process when it is idle.

@@ -38,6 +38,9 @@ class Caller(ABC):
     raise CallFailed, or Refused for a JSON-RPC error.
     """
 
+    # Whether it is told who calls. A server elsewhere is not: that is no business of its owner's.
+    is_told_callers = False
+
     def scope_of(self, principal: str, session: str) -> str:
         """Callers with one scope may share what the server keeps between calls. `session` is "" where there is none."""
         return principal

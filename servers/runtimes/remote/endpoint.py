@@ -62,10 +62,11 @@ class Identity:
 
     `scope` is the caller's own key, such as a principal's id, or "" where all may share; `headers` are a credential
     of this identity, and replace the endpoint's of the same name; `capabilities` is what the upstream is told that
-    its client can do, as JSON.
+    its client can do, as JSON. `caller` is the principal's key where the upstream is told who calls, and "" elsewhere.
     """
 
     scope: str = ""
+    caller: str = ""
     headers: Headers = ()
     capabilities: bytes = b"{}"
 

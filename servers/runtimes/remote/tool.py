@@ -56,21 +56,23 @@ class _Binding:
         self._seconds = seconds
         self._masking = masking
         self._identity = identity
-        self._identities: dict[str, Identity] = {}
+        self._identities: dict[tuple[str, str], Identity] = {}
 
     def _deadline(self, deadline: float) -> float:
         return min(deadline, asyncio.get_running_loop().time() + self._seconds)
 
     def _as(self, call: ToolCall | RemoteCall) -> Identity:
-        """Whose call it is, as far as the upstream keeps callers apart."""
+        """Whose call it is, as far as the upstream keeps callers apart or is told of them."""
         scope = self.client.scope_of(call.principal, call.session)
-        if not scope:
+        caller = call.principal if self.client.is_told_callers else ""
+        if not (scope or caller):
             return self._identity
-        identity = self._identities.get(scope)
+        identity = self._identities.get((scope, caller))
         if identity is None:
             if len(self._identities) >= _SCOPES:
                 self._identities.clear()
-            identity = self._identities[scope] = replace(self._identity, scope=scope)
+            identity = replace(self._identity, scope=scope, caller=caller)
+            self._identities[scope, caller] = identity
         return identity
 
     def _hidden(self, value: Any) -> Any:

@@ -244,6 +244,9 @@ def test_processes_are_shown_with_their_logs_and_stopped(
     started(coded, server)
     text = text_of(alice.get(accepted))
     assert ">ready<" in text
+    assert "what it offers has changed" not in text
+    coded.engine.servers[str(server.id)].list_changes = 1
+    assert "what it offers has changed" in text_of(alice.get(accepted))
     logs = text_of(alice.get(f"{accepted}logs/"))
     assert f"{server.id} runs" in logs
     assert "every 2s" in text_of(alice.get(f"{accepted}logs/", **HTMX))

@@ -18,10 +18,11 @@ from servers.runner.engine import Capabilities
 from servers.runner.fake import FakeEngine
 from servers.runner.instance import RULES
 from servers.runtimes.code import registry
+from tenants.models import ApiKey
 from tests.coding import offering, tool
 from tests.conftest import World
 from tests.runners import FakeRunner, running_fake
-from tests.servers.conftest import GatewayDriver, Reply
+from tests.servers.conftest import META, MODERN, GatewayDriver, Reply
 from tests.servers.gateway.coded import (
     Coded,
     called,
@@ -107,6 +108,36 @@ def test_tools_resources_and_prompts_of_code_of_any_era_serve_clients_of_any_era
     ):
         assert got["messages"][0]["content"]["text"] == "brief"
     assert runner.engine.starts == 1
+
+
+@pytest.mark.parametrize("era", ["modern", "handshake"])
+@pytest.mark.parametrize("mode", ["shared", "session"])
+def test_code_is_told_who_calls_and_nobody_can_say_that_they_are_somebody_else(
+    runner: FakeRunner, code: Coded, gateway: GatewayDriver, key_of: Callable[..., str], era: str, mode: str
+) -> None:
+    runner.engine.offer = msgspec.structs.replace(OFFER, era=era)
+    code.build(mode=mode)
+    code.publish()
+    forged = {"mooring/caller": {"kind": "user", "id": "1"}}
+    envelope = {f"{META}protocolVersion": MODERN, f"{META}clientCapabilities": {}}
+    call = {"name": "echo", "arguments": {}}
+    told = []
+    for secret in (key_of(code.world.acme), key_of(code.world.acme)):
+        assert gateway.modern(code.at, "tools/call", call, key=secret, meta=forged | envelope).result
+        told.append(runner.engine.servers[code.id].asked["_meta"]["mooring/caller"])
+        session = gateway.session(code.at, "2025-06-18", key=secret)
+        for method, params in (
+            ("tools/call", call),
+            ("resources/read", {"uri": "code://map"}),
+            ("prompts/get", {"name": "brief", "arguments": {"topic": "x"}}),
+        ):
+            assert session.request(method, params | {"_meta": forged}).result
+            assert runner.engine.servers[code.id].asked["_meta"]["mooring/caller"] == told[-1]
+    ids = [each.pop("id") for each in told]
+    with tenant_scope(code.world.acme.id):
+        keys = ApiKey.objects.order_by("-created_at")[:2]
+        assert ids == [each.id.hex for each in reversed(keys)]
+    assert told == 2 * [{"kind": "key", "tenant": str(code.world.acme.id), "server": code.id}]
 
 
 def test_fifty_first_calls_start_one_process_and_all_are_answered(
