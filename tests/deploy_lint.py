@@ -31,7 +31,8 @@ SERVICE_KEYS = set(
     "image build restart init read_only tmpfs cap_drop security_opt environment depends_on volumes ports healthcheck "
     "command entrypoint stop_grace_period deploy shm_size user cap_add cgroup".split()
 )
-# What the runner was tried with. With one less it does not start, or does not hold what it runs.
+# What the runner is tried with (tests/servers/runner/test_supervisor.py). With one less it does not start, or runs
+# nobody's code.
 RUNNER_POWERS = {"SETUID", "SETGID", "KILL", "CHOWN", "DAC_OVERRIDE"}
 ASKS_THE_RUNNER = {"dashboard", "gateway", "worker"}
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|PEPPER|ENCRYPTION|DSN")

@@ -11,7 +11,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,10 +25,12 @@ from servers.runner.errors import BuildFailed, Malformed, Refused, Unauthorized,
 from servers.runner.local import name_of
 from servers.runner.sandbox import cgroups
 from servers.runner.supervisor import STORES
+from tests.deploy_lint import RUNNER_POWERS
 from tests.runners import call, spec_of
 from tests.sandboxes import PROGRAMS, PYTHON, make_artifact
 
 GROUP = 65_534
+BUILD = BuildSpec(name="server.py", when=datetime.now(UTC))
 
 
 @pytest.fixture
@@ -44,17 +46,23 @@ def artifact(workshop: Path) -> Path:
     return make_artifact(workshop / "artifact", "server.py")
 
 
-def started(folder: Path, *options: str, **variables: str) -> subprocess.Popen[bytes]:
+def started(
+    folder: Path, *options: str, powers: Iterable[str] | None = None, **variables: str
+) -> subprocess.Popen[bytes]:
+    """`powers` are the only capabilities it may have (None: all), as those of a container."""
     command = [sys.executable, "-m", "mooring.cli.running", "runner", "--folder", str(folder), *options]
+    if powers is not None:
+        bounds = ",".join(["-all", *(f"+{power.lower()}" for power in powers)])
+        command = ["setpriv", "--no-new-privs", f"--bounding-set={bounds}", "--inh-caps=-all", *command]
     environment = os.environ | {"MOORING_SECRET_KEY": "the-platforms-own-secret"} | variables
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 @asynccontextmanager
 async def runner(
-    folder: Path, *options: str, **variables: str
+    folder: Path, *options: str, powers: Iterable[str] | None = None, **variables: str
 ) -> AsyncIterator[tuple[subprocess.Popen[bytes], RunnerClient]]:
-    process = started(folder, *options, **variables)
+    process = started(folder, *options, powers=powers, **variables)
     client = RunnerClient(folder)
     try:
         async with asyncio.timeout(60):
@@ -87,10 +95,11 @@ def groups_of(folder: Path) -> list[Path]:
 
 
 def sandboxes_of(folder: Path) -> list[Path]:
-    """Those of its sandboxes."""
+    """Those of its sandboxes, without the ones of tenants around them."""
     while True:
         with contextlib.suppress(FileNotFoundError):
-            return [inner for group in groups_of(folder) for inner in group.iterdir() if inner.is_dir()]
+            found = [inner for group in groups_of(folder) for inner in group.rglob("*") if inner.is_dir()]
+            return [inner for inner in found if not inner.name.startswith("t-")]
 
 
 def names_of(paths: list[Path]) -> set[str]:
@@ -202,9 +211,46 @@ async def test_a_second_runner_is_refused(folder: Path) -> None:
         assert f"Another runner is already running on {folder}." in output.decode()
 
 
-# ---- where files live ------------------------------------------------------------------------------------
+# ---- as a container starts it ----------------------------------------------------------------------------
 
-BUILD = BuildSpec(name="server.py", when=datetime.now(UTC))
+
+async def test_the_capabilities_that_compose_gives_are_enough_for_everything(folder: Path) -> None:
+    options = ("--group", str(GROUP))
+    async with runner(folder, *options, powers=RUNNER_POWERS) as (process, client):
+        found = await client.probe()
+        assert (found.is_safe, found.missing) == (True, ())
+        result = await client.build(BUILD, (PROGRAMS / "server.py").read_bytes())
+        spec = RunSpec(tenant="acme", server="tools", digest=result.digest, hosts=("api.example.com",))
+        endpoint = await client.ensure(spec)
+        assert (await call(endpoint, "echo", a=1)).text == '{"a": 1}'
+        await client.drain(endpoint.instance)
+        assert await client.instances() == []
+        await call(await client.ensure(spec), "daemon")
+        family = descendants(process.pid)
+        process.kill()
+        await until(lambda: alive(family) == set() and groups_of(folder) == [])
+        await asyncio.to_thread(process.wait, 20)
+    async with runner(folder, *options, powers=RUNNER_POWERS) as (_, client):
+        assert (await call(await client.ensure(spec), "echo", a=1)).text == '{"a": 1}'
+
+
+@pytest.mark.parametrize("power", sorted(RUNNER_POWERS))
+async def test_without_any_one_of_them_it_does_not_start_or_runs_nobodys_code(
+    folder: Path, power: str
+) -> None:
+    process = started(folder, "--group", str(GROUP), powers=RUNNER_POWERS - {power})
+    try:
+        assert process.stdout is not None
+        said = b""
+        while b"is ready" not in said and (line := await asyncio.to_thread(process.stdout.readline)):
+            said += line
+    finally:
+        process.terminate()
+        await asyncio.to_thread(process.communicate)
+    assert b"refuses to run servers" in said or b"Operation not permitted" in said, said
+
+
+# ---- where files live ------------------------------------------------------------------------------------
 
 
 async def test_what_was_built_is_there_after_a_restart(folder: Path) -> None:
