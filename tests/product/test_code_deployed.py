@@ -1,14 +1,18 @@
-"""One Python file, as people write them, from the command line to an answer: built and run in real sandboxes."""
+"""Python servers, as people write them, from the command line to an answer: built and run in real sandboxes."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mcp import Client
 
 from servers.runner.client import SOCKET
 from tests.installation import MOORING, Installation, installed
@@ -104,7 +108,7 @@ def hosting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
                 yield made
             finally:
                 runner.terminate()
-                runner.wait(60)
+                runner.wait(120)
 
 
 def test_a_file_of_the_common_template_is_deployed_unchanged_and_answers(
@@ -138,6 +142,100 @@ def test_a_file_of_the_common_template_is_deployed_unchanged_and_answers(
     # The same file once more: the same artifact, so there is nothing new to publish.
     again = hosting.json(*deploy)
     assert (again["is_new_version"], again["version"]) == (False, "1.0.0")
+
+
+# ---- servers of every kind -------------------------------------------------------------------------------
+
+FASTMCP = """from fastmcp import FastMCP
+
+mcp = FastMCP("reckoner")
+
+
+@mcp.tool
+def add(a: int, b: int) -> int:
+    '''Add.'''
+    return a + b
+"""
+OLD_SDK = """from mcp.server.fastmcp import FastMCP
+
+mcp = FastMCP("old")
+
+
+@mcp.tool()
+def greet(name: str) -> str:
+    return f"Hello {name}"
+
+
+if __name__ == "__main__":
+    mcp.run()
+"""
+NEW_SDK = """from mcp.server.mcpserver import MCPServer
+
+server = MCPServer("new")
+
+
+@server.tool()
+def greet(name: str) -> str:
+    return f"Good day {name}"
+"""
+
+
+def a_published_package(folder: Path) -> Path:
+    """No code of its own: the package's command is what is served."""
+    made = folder / "time"
+    made.mkdir()
+    (made / "requirements.txt").write_text("mcp-server-time\n")
+    return made
+
+
+def a_zip(folder: Path) -> Path:
+    made = folder / "reckoner.zip"
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("server.py", FASTMCP)
+        archive.writestr("requirements.txt", "fastmcp\n")
+    return made
+
+
+def a_file(name: str, program: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        made = folder / name
+        made.write_text(program)
+        return made
+
+    return write
+
+
+SERVERS = {
+    "mcp-server-time": (
+        a_published_package,
+        "convert_time",
+        {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"},
+        "T21:00:00+09:00",
+    ),
+    "fastmcp": (a_zip, "add", {"a": 2, "b": 40}, "42"),
+    "mcp 1.x": (a_file("old.py", OLD_SDK), "greet", {"name": "Ada"}, "Hello Ada"),
+    "mcp 2.x": (a_file("new.py", NEW_SDK), "greet", {"name": "Ada"}, "Good day Ada"),
+}
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_server_of_every_kind_is_deployed_and_answers_at_its_url(
+    hosting: Installation, tmp_path: Path, kind: str
+) -> None:
+    made, tool, arguments, answer = SERVERS[kind]
+    tenant = hosting.tenant()
+    printed = hosting.ok("deploy", str(made(tmp_path)), "--tenant", tenant, "--server", "it", "--public")
+    url = printed.splitlines()[-1]
+    assert url == f"{hosting.origin}/t/{tenant}/it/mcp"
+    assert answer in asyncio.run(said(url, tool, arguments))
+
+
+async def said(url: str, tool: str, arguments: dict[str, Any]) -> str:
+    """By the official SDK's client."""
+    async with Client(url) as client:
+        result = await client.call_tool(tool, arguments)
+    assert not result.is_error, result
+    return str(result.content[0].text)
 
 
 def test_an_import_that_is_not_declared_is_named_with_the_block_to_paste(
