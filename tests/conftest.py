@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -32,9 +33,21 @@ hypothesis.settings.register_profile(
     "steady", deadline=None, derandomize="MOORING_SOAK" not in os.environ, database=None
 )
 hypothesis.settings.load_profile("steady")
-_SLOW = ("tests/servers/runner", "tests/product", "tests/servers/runtimes/remote", "tests/mooring/cli")
+_SLOW = ("tests/servers/runner/", "tests/product/", "tests/servers/runtimes/remote/", "tests/mooring/cli/")
 # What is tested there knows neither database nor Redis, as the import contracts say, so one set-up is enough.
-_ONCE = ("tests/servers/runner", "tests/servers/runtimes", "tests/servers/protocol")
+_ONCE = (
+    "tests/servers/importers/",
+    "tests/servers/protocol/",
+    "tests/servers/runner/",
+    "tests/servers/runtimes/",
+    "tests/servers/test_manifest_upstreams.py",
+    "tests/servers/test_manifests.py",
+    "tests/servers/test_schemas.py",
+    "tests/mooring/cli/test_serving.py",
+    "tests/mooring/cli/test_stepping_down.py",
+    "tests/mooring/test_egress.py",
+    "tests/product/test_dev.py",
+)
 _STACK = pytest.StashKey[ExitStack]()
 
 
@@ -80,15 +93,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("django_db"):
             raise pytest.UsageError(f"{item.nodeid}: drop the django_db mark; tests here commit for real.")
     if os.environ["MOORING_TEST_SETUP"] == "production":
-        again = [item for item in items if _is_in(_ONCE, item)]
+        again = [item for item in items if item.nodeid.startswith(_ONCE)]
         config.hook.pytest_deselected(items=again)
-        items[:] = [item for item in items if not _is_in(_ONCE, item)]
+        items[:] = [item for item in items if not item.nodeid.startswith(_ONCE)]
     # Those that start real processes first.
-    items.sort(key=lambda item: not _is_in(_SLOW, item))
-
-
-def _is_in(folders: tuple[str, ...], item: pytest.Item) -> bool:
-    return any(f"/{folder}/" in f"/{item.nodeid}" for folder in folders)
+    items.sort(key=lambda item: not item.nodeid.startswith(_SLOW))
 
 
 @pytest.fixture(scope="session")
@@ -104,8 +113,17 @@ def django_db_setup(django_test_environment: None, django_db_blocker: DjangoDbBl
         call_command("migrate", database=settings.OWNER_DATABASE, interactive=False, verbosity=0)
         if settings.OWNER_DATABASE != "default":
             connections[settings.OWNER_DATABASE].close()
+        else:
+            _keep_migrated(settings.DATA_DIR / environment.MIGRATED)
         yield
         connections.close_all()
+
+
+def _keep_migrated(copy: Path) -> None:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM INTO %s", [str(copy)])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""Real processes: an installation with its own port, and the `mooring` command run as people run it."""
+"""Real processes: an installation with its own port, and the `mooring` command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,9 +14,10 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
+from tests.commands import MOORING, run
+from tests.environment import fill
 from tests.services import free_port
 
-MOORING = str(Path(sys.executable).parent / "mooring")
 START_SECONDS = 60
 
 
@@ -29,22 +29,13 @@ class Installation:
     server: subprocess.Popen[bytes] | None = field(default=None)
 
     def run(
-        self, *arguments: str, key: str = "", stdin: str | None = None
+        self, *arguments: str, key: str = "", stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """With `key` the command goes through the REST API, else it works on the data directory."""
         environment = self.environment | ({"MOORING_KEY": key} if key else {})
-        return subprocess.run(
-            [MOORING, *arguments],
-            env=environment,
-            input=stdin,
-            stdin=None if stdin is not None else subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return run(*arguments, environment=environment, stdin=stdin)
 
-    def ok(self, *arguments: str, key: str = "", stdin: str | None = None) -> str:
+    def ok(self, *arguments: str, key: str = "", stdin: str = "") -> str:
         done = self.run(*arguments, key=key, stdin=stdin)
         assert done.returncode == 0, f"{arguments}: {done.stderr}{done.stdout}"
         return done.stdout
@@ -119,7 +110,7 @@ class Installation:
 
 @contextmanager
 def installed(folder: Path, **more: str) -> Iterator[Installation]:
-    """A migrated installation whose web server runs. In production it shares the tests' database and Redis."""
+    """An installation whose web server runs. In production it shares the tests' database and Redis."""
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
     environment = (
@@ -128,6 +119,7 @@ def installed(folder: Path, **more: str) -> Iterator[Installation]:
             "MOORING_DATA_DIR": str(folder),
             "MOORING_URL": origin,
             "MOORING_HOSTS": f"127.0.0.1:{port}",
+            "MOORING_DRAIN": "0",
             "PORT": str(port),
             "DJANGO_SETTINGS_MODULE": "mooring.settings",
             "COLUMNS": "200",
@@ -135,7 +127,7 @@ def installed(folder: Path, **more: str) -> Iterator[Installation]:
         | more
     )
     made = Installation(environment, port, origin)
-    made.ok("migrate")
+    fill(folder)
     try:
         made.start()
         yield made

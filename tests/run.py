@@ -19,12 +19,14 @@ SETUPS = ("embedded", "production")
 PARALLEL = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 # A stuck test shows its stack; a stuck run ends. Half an hour on two idle cores is usual; a busy machine gets more.
 STUCK_SECONDS, TOTAL_SECONDS = 180, 75 * 60
+# Tests bring their own settings; and what hundreds of processes import is compiled once.
+UNWANTED = ("DJANGO_SETTINGS_MODULE", "PYTHONDONTWRITEBYTECODE")
 
 
 def run(setup: str, arguments: list[str], seconds: float) -> int:
     options = ["-q", "-o", f"faulthandler_timeout={STUCK_SECONDS}", "--durations=5", "--durations-min=5"]
     command = [sys.executable, "-m", "pytest", "--setup", setup, *PARALLEL, *options, *arguments]
-    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    environment = {name: value for name, value in os.environ.items() if name not in UNWANTED}
     process = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
         return process.wait(seconds)
@@ -47,6 +49,8 @@ def _stopped(process: subprocess.Popen[bytes]) -> int:
 
 
 def main() -> int:
+    # A shell starts what runs in its background deaf to the signal that ends pytest in order.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     began, results = time.monotonic(), {}
     for setup in SETUPS:
         print(f"\n== {setup} ==", flush=True)

@@ -22,14 +22,14 @@ def shop() -> Iterator[tuple[PetShop, str]]:
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    with installed(tmp_path_factory.mktemp("installation"), MOORING_DRAIN="0") as made:
+    with installed(tmp_path_factory.mktemp("installation")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def serving(database: None) -> Iterator[ProcessDriver]:
     """A web server on the tests' own database, so that a test can publish in a moment and call over HTTP."""
-    with installed(Path(os.environ["MOORING_DATA_DIR"]), MOORING_DRAIN="0") as made:
+    with installed(Path(os.environ["MOORING_DATA_DIR"])) as made:
         yield ProcessDriver(made.port)
 
 

@@ -15,7 +15,8 @@ import pytest
 from mcp import Client
 
 from servers.runner.client import SOCKET
-from tests.installation import MOORING, Installation, installed
+from tests.commands import MOORING
+from tests.installation import Installation, installed
 from tests.product.processes import until
 from tests.sandboxes import readable_folder, require_sandboxes
 

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.installation import MOORING
+from tests.commands import MOORING
 from tests.product.processes import PATIENCE, ProcessDriver, until
 from tests.services import free_port
 
@@ -39,6 +39,7 @@ def combined(a: int, b: int) -> int:
     """Puts two numbers together."""
     return a + b
 '''
+NOWHERE = "nothing://127.0.0.1:1"
 
 
 class Developing:
@@ -85,7 +86,8 @@ def developing(path: Path, folder: Path, *more: str) -> Iterator[Developing]:
     }
     process = subprocess.Popen(
         [MOORING, "dev", str(path), "--port", str(port), *more],
-        env=environment | {"MOORING_DATA_DIR": str(folder)},
+        # It brings its own database, whatever that of an installation is.
+        env=environment | {"MOORING_DATA_DIR": str(folder), "DATABASE_URL": NOWHERE, "REDIS_URL": NOWHERE},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

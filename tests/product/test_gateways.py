@@ -107,8 +107,8 @@ def gateways(tmp_path_factory: pytest.TempPathFactory, switch: Switch) -> Iterat
         for name in ("DATABASE_URL", "DATABASE_SYSTEM_URL")
     }
     with (
-        installed(tmp_path_factory.mktemp("one"), MOORING_DRAIN="0") as one,
-        installed(tmp_path_factory.mktemp("two"), MOORING_DRAIN="0", **by_line) as two,
+        installed(tmp_path_factory.mktemp("one")) as one,
+        installed(tmp_path_factory.mktemp("two"), **by_line) as two,
     ):
         yield ProcessDriver(one.port), ProcessDriver(two.port)
 

@@ -37,7 +37,7 @@ META = {
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Installation]:
     """One of its own, since these tests kill it."""
-    with installed(tmp_path / "data", MOORING_DRAIN="0") as made:
+    with installed(tmp_path / "data") as made:
         yield made
 
 

@@ -19,7 +19,8 @@ from mooring.errors import InvalidInput
 from servers.runner.engine import BuildResult
 from servers.runner.errors import Unbuildable
 from servers.runner.fake import OFFER
-from tests.installation import MOORING, Installation
+from tests.commands import MOORING
+from tests.installation import Installation
 from tests.runners import FakeRunner, fake_runner
 
 __all__ = ["fake_runner"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.installation import MOORING
+from tests.commands import MOORING
 from tests.servers.gateway.test_remote import changed, listing, peer
 
 __all__ = ["peer"]
