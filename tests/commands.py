@@ -42,9 +42,7 @@ _forking = get_context("forkserver")
 _forking.set_forkserver_preload(list(_PRELOADED))
 
 
-def run(
-    *arguments: str, environment: Mapping[str, str], stdin: str = ""
-) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, environment: Mapping[str, str], stdin: str = "") -> subprocess.CompletedProcess[str]:
     """One command. Raises `subprocess.TimeoutExpired` when it does not end."""
     if "MOORING_SOAK" in os.environ:
         return subprocess.run(
@@ -58,7 +56,8 @@ def run(
         )
     with TemporaryDirectory(prefix="mooring-command-") as name:
         folder = Path(name)
-        (folder / "0").write_text(stdin)
+        for number, text in enumerate((stdin, "", "")):
+            (folder / str(number)).write_text(text)
         process = _forking.Process(target=_become, args=(arguments, dict(environment), folder, Path.cwd()))
         process.start()
         process.join(SECONDS)
@@ -73,14 +72,14 @@ def run(
 def _become(arguments: tuple[str, ...], environment: dict[str, str], files: Path, folder: Path) -> None:
     """Be the command: the standard streams are files named by their numbers."""
     for number in range(3):
-        opened = os.open(files / str(number), os.O_RDWR | os.O_CREAT)
+        opened = os.open(files / str(number), os.O_RDWR)
         os.dup2(opened, number)
         os.close(opened)
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115  # last as it does
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115  # until it ends
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv = [MOORING, *arguments]
-    from mooring.cli import main  # in the command's own process
+    from mooring.cli import main  # what it imports reads the environment
 
     main()

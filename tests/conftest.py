@@ -34,7 +34,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("steady")
 _SLOW = ("tests/servers/runner/", "tests/product/", "tests/servers/runtimes/remote/", "tests/mooring/cli/")
-# What is tested there knows neither database nor Redis, as the import contracts say, so one set-up is enough.
+# What is tested there knows neither database nor Redis (import contracts say so, or it brings its own): once is enough.
 _ONCE = (
     "tests/servers/importers/",
     "tests/servers/protocol/",

@@ -28,9 +28,7 @@ class Installation:
     origin: str
     server: subprocess.Popen[bytes] | None = field(default=None)
 
-    def run(
-        self, *arguments: str, key: str = "", stdin: str = ""
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, key: str = "", stdin: str = "") -> subprocess.CompletedProcess[str]:
         """With `key` the command goes through the REST API, else it works on the data directory."""
         environment = self.environment | ({"MOORING_KEY": key} if key else {})
         return run(*arguments, environment=environment, stdin=stdin)
