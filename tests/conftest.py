@@ -34,7 +34,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("steady")
 _SLOW = ("tests/servers/runner/", "tests/product/", "tests/servers/runtimes/remote/", "tests/mooring/cli/")
-# What is tested there knows neither database nor Redis (import contracts say so, or it brings its own): once is enough.
+# One set-up is enough for what knows neither database nor Redis, as the import contracts say, …
 _ONCE = (
     "tests/servers/importers/",
     "tests/servers/protocol/",
@@ -46,7 +46,15 @@ _ONCE = (
     "tests/mooring/cli/test_serving.py",
     "tests/mooring/cli/test_stepping_down.py",
     "tests/mooring/test_egress.py",
+    "tests/test_layout.py",
+    # … for what brings a database of its own, …
     "tests/product/test_dev.py",
+    "tests/test_deploy.py",
+    # … and for sandboxes, browsers and programs around what other tests do in both.
+    "tests/mooring/dashboard/test_snippets.py",
+    "tests/product/test_code_pages.py",
+    "tests/product/test_upstream_pages.py",
+    "tests/servers/gateway/test_code_in_sandboxes.py",
 )
 _STACK = pytest.StashKey[ExitStack]()
 

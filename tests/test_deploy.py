@@ -105,7 +105,6 @@ def make_roles(admin: str, passwords: dict[str, str]) -> None:
     subprocess.run([psql(), "-q", *flags, "-f", ROOT / "deploy" / "postgres-roles.sql", admin], check=True)
 
 
-@pytest.mark.skipif("config.getoption('--setup') == 'production'", reason="the same in both; once is enough")
 def test_the_three_roles_suffice_and_hold_no_more_than_they_need(cluster: str, tmp_path: Path) -> None:
     passwords = {name: secrets.token_urlsafe(12) for name in ("owner", "app", "system")}
     with psycopg.connect(cluster, autocommit=True) as admin:

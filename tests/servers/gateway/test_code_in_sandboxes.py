@@ -153,9 +153,7 @@ def _words(process: int) -> str:
 
 
 @pytest.fixture
-def runner(gateway: GatewayDriver, request: pytest.FixtureRequest) -> Iterator[Runner]:
-    if request.config.getoption("--setup") == "production":
-        pytest.skip("the runner is the same in both; once is enough")
+def runner(gateway: GatewayDriver) -> Iterator[Runner]:
     require_sandboxes()
     with readable_folder() as store:
         runner = Runner(store, gateway)
