@@ -14,11 +14,14 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
+from mooring.cli.supervision import LIFELINE
 from tests.commands import MOORING, run
 from tests.environment import fill
 from tests.services import free_port
 
 START_SECONDS = 60
+# Servers end when the other end is closed: with this process, however it ends.
+_LINE, _HELD = os.pipe()
 
 
 @dataclass(slots=True)
@@ -67,7 +70,12 @@ class Installation:
 
     def start(self) -> None:
         """Start the web server and wait until it answers."""
-        self.server = subprocess.Popen([MOORING, "serve"], env=self.environment, start_new_session=True)
+        self.server = subprocess.Popen(
+            [MOORING, "serve"],
+            env=self.environment | {LIFELINE: str(_LINE)},
+            pass_fds=[_LINE],
+            start_new_session=True,
+        )
         self._wait()
 
     def _wait(self) -> None:

@@ -21,23 +21,24 @@ PARALLEL = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 STUCK_SECONDS, TOTAL_SECONDS = 180, 75 * 60
 # Tests bring their own settings; and what hundreds of processes import is compiled once.
 UNWANTED = ("DJANGO_SETTINGS_MODULE", "PYTHONDONTWRITEBYTECODE")
+# Some arguments choose tests of one set-up only.
+ENDS = {0: "passed", 5: "no such tests"}
 
 
 def run(setup: str, arguments: list[str], seconds: float) -> int:
+    """What pytest ended with. Raises `subprocess.TimeoutExpired`, once pytest has been stopped."""
     options = ["-q", "-o", f"faulthandler_timeout={STUCK_SECONDS}", "--durations=5", "--durations-min=5"]
     command = [sys.executable, "-m", "pytest", "--setup", setup, *PARALLEL, *options, *arguments]
     environment = {name: value for name, value in os.environ.items() if name not in UNWANTED}
     process = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
         return process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        print(f"Stopped: the whole suite may take {TOTAL_SECONDS // 60} minutes.", flush=True)
-        return _stopped(process)
-    except KeyboardInterrupt:
-        return _stopped(process)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        _stop(process)
+        raise
 
 
-def _stopped(process: subprocess.Popen[bytes]) -> int:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     """Let pytest report and put its servers away; a second signal is not heard any more."""
     process.send_signal(signal.SIGINT)
     try:
@@ -45,23 +46,25 @@ def _stopped(process: subprocess.Popen[bytes]) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    return 1
 
 
 def main() -> int:
     # A shell starts what runs in its background deaf to the signal that ends pytest in order.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    began, results = time.monotonic(), {}
+    began, told = time.monotonic(), dict[str, str]()
     for setup in SETUPS:
         print(f"\n== {setup} ==", flush=True)
         started = time.monotonic()
-        code = run(setup, sys.argv[1:], TOTAL_SECONDS - (started - began))
-        results[setup] = code
-        print(
-            f"== {setup}: {'passed' if code == 0 else 'FAILED'} in {time.monotonic() - started:.0f} s ==",
-            flush=True,
-        )
-    return max(abs(code) for code in results.values())
+        try:
+            code = run(setup, sys.argv[1:], TOTAL_SECONDS - (started - began))
+        except subprocess.TimeoutExpired:
+            sys.exit(f"Stopped: the whole suite may take {TOTAL_SECONDS // 60} minutes.")
+        except KeyboardInterrupt:
+            sys.exit("Stopped.")
+        told[setup] = f"{ENDS.get(code, 'FAILED')} in {time.monotonic() - started:.0f} s"
+        print(f"== {setup}: {told[setup]} ==", flush=True)
+    print(f"\n== {'; '.join(f'{setup} {end}' for setup, end in told.items())} ==", flush=True)
+    return int(any("FAILED" in end for end in told.values()))
 
 
 if __name__ == "__main__":
