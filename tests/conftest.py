@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -106,6 +107,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if not item.nodeid.startswith(_ONCE)]
     # Those that start real processes first.
     items.sort(key=lambda item: not item.nodeid.startswith(_SLOW))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was left out and why; a hundred tests may have one reason."""
+    why = Counter(str(report.longrepr[-1]) for report in terminalreporter.getreports("skipped"))
+    for reason, count in why.most_common():
+        terminalreporter.line(f"{count} left out: {reason.removeprefix('Skipped: ')}")
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright
 
 from tests.installation import Installation
+from tests.product.processes import PATIENCE
 
 # Chromium would otherwise look up hosts of its maker at every start.
 FLAGS = (
@@ -51,6 +52,7 @@ def _found() -> str | None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=1_000 * PATIENCE)
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium(), args=FLAGS)
         yield browser
@@ -84,7 +86,7 @@ def page(request: pytest.FixtureRequest, browser: Browser, installation: Install
     page.on("pageerror", lambda error: wrong.append(f"{page.url}: {error}"))
     page.on("dialog", asked)
     page.on("request", loaded)
-    page.set_default_timeout(40_000)
+    page.set_default_timeout(1_000 * PATIENCE)
     yield page
     context.close()
     assert not wrong, "; ".join(wrong)
