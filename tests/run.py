@@ -17,7 +17,7 @@ SETUPS = ("embedded", "production")
 # Files stay whole, since those that start real processes share them; the slow ones go first (tests/conftest.py), or
 # one worker would be left with them at the end.
 PARALLEL = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
-# A stuck test shows its stack; a stuck run ends. Half an hour on two idle cores is usual; a busy machine gets more.
+# A stuck test shows its stack; a stuck run ends. On two cores of its own a run takes a quarter of an hour at most.
 STUCK_SECONDS, TOTAL_SECONDS = 180, 75 * 60
 # Tests bring their own settings; and what hundreds of processes import is compiled once.
 UNWANTED = ("DJANGO_SETTINGS_MODULE", "PYTHONDONTWRITEBYTECODE")
