@@ -27,14 +27,7 @@ ENDS = {0: "passed", 5: "no such tests"}
 
 def run(setup: str, arguments: list[str], seconds: float) -> int:
     """What pytest ended with. Raises `subprocess.TimeoutExpired`, once pytest has been stopped."""
-    options = [
-        "-q",
-        "-o",
-        f"faulthandler_timeout={STUCK_SECONDS}",
-        "--durations=5",
-        "--durations-min=5",
-        "-rfEs",
-    ]
+    options = ["-q", "-o", f"faulthandler_timeout={STUCK_SECONDS}", "--durations=5", "--durations-min=5"]
     command = [sys.executable, "-m", "pytest", "--setup", setup, *PARALLEL, *options, *arguments]
     environment = {name: value for name, value in os.environ.items() if name not in UNWANTED}
     process = subprocess.Popen(command, cwd=ROOT, env=environment)
