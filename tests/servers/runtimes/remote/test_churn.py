@@ -22,6 +22,8 @@ from servers.runtimes.upstreams import Upstreams
 from tests.servers.runtimes.remote.peers import Peer, handshake, modern, peer_running, stream
 
 SECONDS = 600.0 if "MOORING_SOAK" in os.environ else 6.0
+# Calls, however long they take on a busy machine: one in a hundred publishes.
+ENOUGH = 1_000
 SESSIONS = 5
 CALLERS = 8
 # Longer than a busy machine lets one of its processes wait. A call that hangs is found all the same.
@@ -51,7 +53,7 @@ class Churn:
     async def caller(self, peer: Peer, until: float) -> None:
         """Calls as one of a few principals; now and then leaves in the middle, and now and then publishes."""
         loop = asyncio.get_running_loop()
-        while loop.time() < until:
+        while loop.time() < until or self.calls < ENOUGH:
             if self.chance.random() < 0.01:
                 self.versions[peer.url] = self.versions.get(peer.url, 0) + 1
             version = str(self.versions.get(peer.url, 0))
@@ -123,7 +125,6 @@ async def test_nothing_leaks_while_versions_callers_and_sessions_come_and_go(
     await asyncio.wait(helpers)
     del callers
     await churn.close()
-    assert churn.calls > SECONDS * 5  # on a busy machine
     assert sum(churn.versions.values()) > 4
     assert churn.most_sessions <= SESSIONS
     assert grown < MEGABYTES

@@ -198,6 +198,9 @@ async def test_endless_streams_end(
         await response.prepare(request)
         while not peer.ending.is_set():
             await response.write(chunk)
+            await asyncio.sleep(
+                0
+            )  # the client is of the same loop, and the system takes megabytes before it waits
         return response
 
     peer.instead["tools/call"] = endless
