@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.coding import PROGRAM, offering, tool
-from tests.installation import MOORING
+from tests.commands import MOORING
 from tests.runners import FakeRunner, running_fake
 
 
