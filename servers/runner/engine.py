@@ -6,6 +6,7 @@ The shapes travel between processes as JSON, so they are msgspec structs; bounds
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal, Protocol
@@ -251,10 +252,11 @@ class Engine(Protocol):
         """Bring what is known and what is there together: evict the idle, notice the hung, sweep up."""
 
 
-def instance_key(spec: RunSpec, session: str = "") -> str:
-    """The name of an instance: 32 hexadecimal digits, the same wherever it is asked for.
+def instance_key(secret: bytes, spec: RunSpec, session: str = "") -> str:
+    """The name of an instance: 32 hexadecimal digits, the same wherever `secret` is the same.
 
-    The whole specification counts, so that a changed secret or limit is another instance and the old one drains.
+    The whole specification counts, so that a changed secret or limit is another instance and the old one drains. Names
+    stand in logs and lists; keyed, they cannot be used to try out what a server's secrets are.
     """
     parts = (
         spec.tenant,
@@ -269,4 +271,4 @@ def instance_key(spec: RunSpec, session: str = "") -> str:
         repr(spec.limits),
         session,
     )
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
+    return hmac.new(secret, "\x1f".join(parts).encode(), hashlib.sha256).hexdigest()[:32]

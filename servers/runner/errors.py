@@ -13,7 +13,8 @@ Refused
 ├── BuildFailed      502   the package index or this machine is at fault, not the upload
 ├── Unready          503   draining, or resting after a crash; `retry_after` says how long
 ├── Broken           503   crashed too often; a new version or a manual stop begins anew
-├── NoRoom           503   the memory budget or a count of instances is used up
+├── NoRoom           503   the memory budget of all is used up
+├── OverShare        503   what one tenant or server may have at once is used up
 ├── Unsafe           503   this machine cannot hold strangers' code
 └── TimedOut         504   no answer within the call's time
 
@@ -119,6 +120,13 @@ class Broken(Refused):
 
 class NoRoom(Refused):
     code = "no_room"
+    status = 503
+
+
+class OverShare(Refused):
+    """Others still find room. `data["limit"]` says which bound it was: memory, instances or sessions."""
+
+    code = "over_share"
     status = 503
 
 

@@ -28,6 +28,8 @@ class Rules:
     slot: float = 5.0
     start_margin: float = 1.0
     per_tenant: int = 10
+    # Of the budget, how much one tenant may have, but for its first instance.
+    tenant_share: float = 0.5
     # Processes in waiting for versions that were evicted, and how long after their last use.
     spares: int = 4
     spare_for: float = 3600.0

@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import random
+import secrets
 import time
 from collections.abc import Callable, Coroutine
 from itertools import count
@@ -26,13 +27,14 @@ from servers.runner.errors import (
     Malformed,
     Missing,
     NoRoom,
+    OverShare,
     Refused,
     TimedOut,
     Unknown,
     Unready,
 )
 from servers.runner.instance import RULES, Instance, Rules
-from servers.runner.logs import Log, ServerLogs
+from servers.runner.logs import Log, Memory, ServerLogs
 from servers.runner.room import Room
 from servers.runner.spares import Spare, Spares
 from servers.runner.starting import StartSlots
@@ -57,13 +59,16 @@ class Instances:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._launch, self._rules, self._clock = launch, rules, clock
+        # Of this process alone: one that is started again knows no instance either.
+        self._secret = secrets.token_bytes(32)
         self._start_slots = StartSlots(starts or os.cpu_count() or 1, rules.slot)
         self._known: dict[str, Instance] = {}
         self._spares = Spares()
         self._room = Room(self._known, self._spares, memory, rules)
         self._preparing: dict[str, asyncio.Task[None]] = {}
         self._names = count(1)
-        self.server_logs = ServerLogs()
+        self._log_memory = Memory()
+        self.server_logs = ServerLogs(self._log_memory)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_closing = False
 
@@ -72,18 +77,18 @@ class Instances:
     async def ensure(self, spec: RunSpec, session: str = "") -> Instance:
         if (spec.mode == "session") != bool(session):
             raise Malformed("A session is named where the mode is `session`, and nowhere else.")
-        key = instance_key(spec, session)
+        key = instance_key(self._secret, spec, session)
         instance = self._known.get(key)
         if instance is None:
-            log = self._log(key, spec)
-            instance = self._known[key] = Instance(key, instance_key(spec), spec, session, log)
+            log, version = self._log(key, spec), instance_key(self._secret, spec)
+            instance = self._known[key] = Instance(key, version, spec, session, log)
         await self.connected(key)
         return instance
 
     async def connected(self, key: str) -> Connection:
         """The connection of a ready instance, which is woken if need be. The whole wait has its limit.
 
-        Raises `Unknown`, `Unready`, `Broken`, `Busy`, `NoRoom`, `Died` and `TimedOut`.
+        Raises `Unknown`, `Unready`, `Broken`, `Busy`, `NoRoom`, `OverShare`, `Died` and `TimedOut`.
         """
         instance = self.find(key)
         instance.last_used = self._clock()
@@ -242,7 +247,7 @@ class Instances:
         try:
             async with self._start_slots.taken(instance.spec.tenant):
                 connection = await (await self._prepared(instance)).open()
-        except (Missing, NoRoom) as refused:
+        except (Missing, NoRoom, OverShare) as refused:
             # Nothing was started, so nothing has crashed and nothing has to rest.
             instance.state, instance.reason = "stopped", refused.message.rstrip(".")
             raise
@@ -279,7 +284,14 @@ class Instances:
         def also(line: LogLine) -> None:
             self.server_logs.keep(spec.tenant, spec.server, line)
 
-        return Log((*spec.secrets.values(), *spec.masked), instance=key, also=also, clock=self._clock)
+        return Log(
+            (*spec.secrets.values(), *spec.masked),
+            instance=key,
+            owner=spec.tenant,
+            memory=self._log_memory,
+            also=also,
+            clock=self._clock,
+        )
 
     async def _watch(self, instance: Instance, connection: Connection) -> None:
         reason = await asyncio.shield(connection.gone)
@@ -337,6 +349,7 @@ class Instances:
             and not self._spares.has(instance.version)
             and self._spares.would_hold(instance.last_used, most=self._rules.spares)
             and self._room.fits(instance)
+            and self._room.is_within_share(instance)
         )
 
     def _has_siblings(self, instance: Instance) -> bool:
@@ -358,7 +371,7 @@ class Instances:
         return task
 
     def _make_room(self, new: Instance) -> None:
-        """Raises `NoRoom`."""
+        """Raises `NoRoom` and `OverShare`."""
         while (going := self._room.next_to_go(new)) is not None:
             if isinstance(going, str):
                 self._drop_spare(going)

@@ -33,6 +33,11 @@ _SAID = {
     "busy": _Said("code_busy", "The server's code has more calls waiting than it gets done."),
     "died": _Said("code_crashed", "The server's code ended before it answered. Its log says why."),
     "no_room": _Said("code_no_room", "All room for servers that are code is taken."),
+    "over_share": _Said(
+        "code_over_share",
+        "This organisation's code has as many processes, or as much memory, as it may have at once, and all of them "
+        "are at work.",
+    ),
     "runner_away": _Said(
         "runner_away", "Uploaded code cannot be run at the moment: its runner is not there."
     ),

@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from servers.runner.client import RunnerClient
-from servers.runner.engine import RunSpec, instance_key
+from servers.runner.engine import RunSpec
 from servers.runner.errors import Refused
 from servers.runtimes.breaker import Verdict
 from servers.runtimes.code.envelope import Envelope
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What all instances stand on. `started` is told the key of each that the runner was asked for."""
+    """What all instances stand on. `started` is told the runner's name of each that was started."""
 
     runner: RunnerClient
     socket: Path
@@ -56,7 +56,6 @@ class Instance(Visitor):
     def __init__(self, ground: Ground, spec: RunSpec, upstream: Upstream, session: str = "") -> None:
         super().__init__(upstream)
         self._ground, self._spec, self._session = ground, spec, session
-        self._key = instance_key(spec, session)
         self._envelope = Envelope(ground.introduction, spec.tenant, spec.server)
         self._line: Line | None = None
         self._starting: SingleFlight[Line] = SingleFlight()
@@ -110,11 +109,11 @@ class Instance(Visitor):
             self._line = None
 
     async def _start(self) -> Line:
-        self._ground.started(self._key)
         try:
             endpoint = await self._ground.runner.ensure(self._spec, self._session)
         except Refused as refused:
             raise self._failed(refused if os.path.exists(self._ground.socket) else Away()) from None
+        self._ground.started(endpoint.instance)
         self._line = Line(endpoint, self.upstream, self._envelope)
         return self._line
 
@@ -127,10 +126,10 @@ class Instance(Visitor):
             self._told = refused.code
             spec = self._spec
             logger.warning(
-                "Code of server %s, tenant %s, instance %s: %s: %s%s",
+                "Code of server %s, tenant %s, version %s: %s: %s%s",
                 spec.server,
                 spec.tenant,
-                self._key,
+                spec.digest[:12],
                 refused.code,
                 refused.message,
                 _last_lines(refused),

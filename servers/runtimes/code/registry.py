@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
 import weakref
 from collections import deque
@@ -44,6 +45,8 @@ class CodeClients:
         self._introduction = introduction or Introduction()
         self._upstreams = Upstreams(partial(_session, self._socket))
         self._loop = asyncio.get_running_loop()
+        # Specifications are told apart by it here; the runner has names of its own for what it runs.
+        self._secret = secrets.token_bytes(32)
         self._lock = threading.Lock()
         # Weak: a client lives as long as a binding.
         self._known: weakref.WeakValueDictionary[str, Caller] = weakref.WeakValueDictionary()
@@ -54,7 +57,7 @@ class CodeClients:
         return len(self._known)
 
     def get(self, spec: RunSpec) -> Caller:
-        name = f"{spec.mode} {instance_key(spec)}"
+        name = f"{spec.mode} {instance_key(self._secret, spec)}"
         with self._lock:
             client = self._known.get(name)
             if client is None:
@@ -84,7 +87,7 @@ class CodeClients:
         ground = Ground(self.runner, self._socket, self._introduction, partial(_note, started))
 
         def instance(session: str = "") -> Instance:
-            upstream = self._upstreams.get(spec.tenant, instance_key(spec, session))
+            upstream = self._upstreams.get(spec.tenant, instance_key(self._secret, spec, session))
             return Instance(ground, spec, upstream, session)
 
         client = Sessions(instance) if spec.mode == "session" else instance()

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from servers.runner.engine import MIB, Capabilities, InstanceInfo, Limits, RunSpec
-from servers.runner.errors import Broken, Busy, Died, NoRoom, Unready, Unsafe
+from servers.runner.errors import Broken, Busy, Died, NoRoom, OverShare, Unready, Unsafe
 from servers.runner.fake import OFFER, FakeEngine
 from servers.runner.instance import Rules
 from servers.runner.instances import KEPT_STOPPED
@@ -29,6 +29,9 @@ async def engine(tmp_path: Path, clock: Clock) -> AsyncIterator[FakeEngine]:
     """With room for four servers of the usual size."""
     async with fake_engine(tmp_path, clock=clock, memory=4 * 128 * MIB, rules=Rules(per_tenant=4)) as engine:
         yield engine
+
+
+LARGE = Limits(memory=768 * MIB)
 
 
 def spec(server: str = "tools", **changes: Any) -> RunSpec:
@@ -201,6 +204,54 @@ async def test_a_tenant_has_no_more_than_its_share(engine: FakeEngine, clock: Cl
         await engine.ensure(spec(f"s{number}", limits=small))
     ready = [name for name, state in (await states(engine)).items() if state == "ready"]
     assert ready == ["others", "s2", "s3", "s4", "s5"]
+
+
+async def test_half_of_the_memory_is_as_much_as_one_tenant_gets_and_others_still_start(
+    engine: FakeEngine, clock: Clock
+) -> None:
+    """Two of the four of the usual size that there is room for."""
+    busy = []
+    for name in ("one", "two"):
+        clock.pass_(1)
+        busy.append(asyncio.create_task(call(await engine.ensure(spec(name)), "sleep", seconds=9)))
+    while sum(info.in_flight for info in await engine.instances()) < 2:
+        await asyncio.sleep(0.01)
+    with pytest.raises(OverShare) as refused:
+        await engine.ensure(spec("three"))
+    assert refused.value.data["limit"] == "memory"
+    for tenant in ("globex", "initech"):
+        await engine.ensure(spec("tools", tenant=tenant))
+    busy.pop().cancel()
+    while sum(info.in_flight for info in await engine.instances()) > 1:
+        await asyncio.sleep(0.01)
+    # What it has no share for is made room for among its own, never among others.
+    await engine.ensure(spec("three"))
+    assert [info.state for info in await engine.instances("acme")] == ["ready", "stopped", "ready"]
+    assert {info.state for name in ("globex", "initech") for info in await engine.instances(name)} == {"ready"}
+    busy.pop().cancel()
+
+
+async def test_a_tenant_may_have_one_server_that_is_larger_than_its_share(engine: FakeEngine) -> None:
+    assert await engine.ensure(spec("large", limits=LARGE))
+    with pytest.raises(OverShare):
+        running = asyncio.create_task(call(await engine.ensure(spec("large", limits=LARGE)), "sleep", seconds=9))
+        while not (await only(engine)).in_flight:
+            await asyncio.sleep(0.01)
+        await engine.ensure(spec("small"))
+    running.cancel()
+
+
+async def test_names_of_instances_tell_nothing_of_their_secrets(tmp_path: Path) -> None:
+    """Two runners name the same differently, so whoever reads a name cannot try out what made it."""
+    names = []
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        async with fake_engine(tmp_path / folder) as engine:
+            endpoints = [await engine.ensure(spec(secrets={"PIN": pin})) for pin in ("1234", "1234", "4321")]
+            names.append([endpoint.instance for endpoint in endpoints])
+    (first, same, other), others = names
+    assert first == same != other
+    assert not {first, other} & set(others)
 
 
 async def test_sessions_of_a_server_have_a_cap(engine: FakeEngine, clock: Clock) -> None:

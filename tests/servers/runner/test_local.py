@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from servers.runner.engine import MIB, Limits
-from servers.runner.errors import Died, NoRoom
+from servers.runner.errors import Died, OverShare
 from servers.runner.instance import Rules
 from servers.runner.local import LocalEngine
 from tests.runners import ENVELOPE, Clock, call, local_engine, post, spec_of
@@ -202,7 +202,7 @@ async def test_a_session_beyond_the_cap_waits_until_another_is_idle(
         endpoint = await engine.ensure(spec, name)
         running.append(asyncio.create_task(call(endpoint, "sleep", seconds=30)))
     await until(lambda: sum(info.in_flight for info in engine._instances.infos()) == 2)
-    with pytest.raises(NoRoom):
+    with pytest.raises(OverShare):
         await engine.ensure(spec, "three")
     assert await engine.ensure(spec_of(artifact, server="another", mode="session"), "three")
     running[0].cancel()
