@@ -101,7 +101,7 @@ async def _in_session(
     client: Client,
 ) -> Answer:
     session = await sessions.current_session(call, endpoint, principal, directory=directory, sealer=sealer)
-    call.revision, call.client, call.session = session.revision, session.client, session.nonce.hex()
+    call.revision, call.client, call.session = session.revision, session.client, session.name
     handshake.check_version_header(call.headers, session.revision)
     if not envelope.is_request:
         return ACCEPTED

@@ -184,12 +184,23 @@ def _age(kept: Kept) -> float:
 
 
 class CachedTool:
-    """A tool whose answers are remembered. `scope` is what the answers depend on beside arguments and caller."""
+    """A tool whose answers are remembered. `scope` is what the answers depend on beside arguments and caller; with
+    `by_session` each client session is a caller of its own, since what answers is.
+    """
 
     is_immediate = False
 
-    def __init__(self, binding: ToolBinding, policy: CachePolicy, answers: Answers, scope: bytes) -> None:
+    def __init__(
+        self,
+        binding: ToolBinding,
+        policy: CachePolicy,
+        answers: Answers,
+        scope: bytes,
+        *,
+        by_session: bool = False,
+    ) -> None:
         self._binding = binding
+        self._by_session = by_session
         self._policy = policy
         self._answers = answers
         self._scope = scope
@@ -203,5 +214,6 @@ class CachedTool:
 
     def _key(self, call: ToolCall) -> bytes:
         caller = "" if self._policy.shared else call.principal
-        parts = (self._scope, caller, call.arguments)
+        session = call.session if self._by_session and not self._policy.shared else ""
+        parts = (self._scope, caller, session, call.arguments)
         return hashlib.sha256(msgspec.msgpack.encode(parts, order="deterministic")).digest()

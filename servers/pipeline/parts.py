@@ -168,4 +168,11 @@ def _binding(tool: Json, material: Material, remotes: Remotes, runtimes: Runtime
 def _remembering(tool: Json, binding: ToolBinding, material: Material, runtimes: Runtimes) -> ToolBinding:
     if "cache" not in tool or binding.is_immediate:
         return binding
-    return CachedTool(binding, CachePolicy(**tool["cache"]), runtimes.answers, material.digest_for(tool))
+    upstream = material.manifest.get("upstreams", {}).get(tool.get("remote", {}).get("upstream"), {})
+    return CachedTool(
+        binding,
+        CachePolicy(**tool["cache"]),
+        runtimes.answers,
+        material.digest_for(tool),
+        by_session=upstream.get("mode") == "session",
+    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
+from servers.runtimes.base import ANONYMOUS
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -30,4 +32,4 @@ class Principal:
 
 
 def anonymous(address: str) -> Principal:
-    return Principal("anonymous", "", "anonymous", "anonymous", user=address)
+    return Principal("anonymous", "", "anonymous", ANONYMOUS, user=address)

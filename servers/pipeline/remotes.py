@@ -199,6 +199,7 @@ class Remotes:
             material.secrets.get,
             tenant=str(material.tenant),
             server=str(material.server),
+            place=f"{material.channel}/{name}"[:200],
             seconds=max(_seconds_of_parts(material.manifest, name), default=0.0),
         )
         client = self._code.get(spec)

@@ -83,9 +83,9 @@ def session_missing() -> ProtocolError:
 
 
 def session_unknown() -> ProtocolError:
-    return ProtocolError(
-        404,
-        "This session is unknown or has ended. Send initialize again.",
-        http=404,
-        reason="session_unknown",
-    )
+    return session_over("session_unknown", "This session is unknown or has ended. Send initialize again.")
+
+
+def session_over(reason: str, sentence: str) -> ProtocolError:
+    """404 is what has a client send initialize again."""
+    return ProtocolError(404, sentence, http=404, reason=reason)

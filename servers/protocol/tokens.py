@@ -43,6 +43,11 @@ class Session(msgspec.Struct, array_like=True, frozen=True):
     expires: int
     client: str = ""
 
+    @property
+    def name(self) -> str:
+        """Tells it apart from all others. Begins with when it was opened, in Unix seconds."""
+        return f"{self.expires - SESSION_SECONDS}-{self.nonce.hex()}"
+
 
 class Cursor(msgspec.Struct, array_like=True, frozen=True):
     """Where the next page of a list begins, for the principal who was given the first, for an hour.

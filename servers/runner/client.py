@@ -69,11 +69,10 @@ class RunnerClient:
         # The runner tries to break out of a sandbox of its own, which may take its time on a busy machine.
         return await self._ask("GET", "/capabilities", Capabilities, seconds=60.0)
 
-    async def ensure(self, spec: RunSpec, session: str = "") -> Endpoint:
+    async def ensure(self, spec: RunSpec, session: str = "", opened: int = 0) -> Endpoint:
         seconds = spec.limits.start + MARGIN_SECONDS
-        return await self._ask(
-            "POST", "/ensure", Endpoint, {"spec": spec, "session": session}, seconds=seconds
-        )
+        asked = {"spec": spec, "session": session, "opened": opened}
+        return await self._ask("POST", "/ensure", Endpoint, asked, seconds=seconds)
 
     async def build(self, spec: BuildSpec, upload: bytes, heard: Heard = lambda _: None) -> BuildResult:
         """The artifact of an upload. Cancelling it cancels the build; raises `Refused` with its stage and log."""

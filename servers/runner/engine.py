@@ -76,6 +76,9 @@ class RunSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     tenant: Name
     server: Name
+    # In mode `session`, what of the server it is: a session that is asked for with another version of the same has lost
+    # its process.
+    place: Annotated[str, Meta(max_length=200)] = ""
     digest: Annotated[str, Meta(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
     artifact: Annotated[str, Meta(pattern=r"^(/[^\x00]+)?$", max_length=1024)] = ""
     entry: tuple[Annotated[str, Meta(pattern=r"^[^\x00]*$", max_length=4096)], ...] = ()
@@ -220,11 +223,13 @@ class Engine(Protocol):
     async def probe(self) -> Capabilities:
         """What this engine enforces. Tried once; the answer is kept."""
 
-    async def ensure(self, spec: RunSpec, session: str = "") -> Endpoint:
+    async def ensure(self, spec: RunSpec, session: str = "", opened: int = 0) -> Endpoint:
         """The endpoint of a ready instance, started if need be.
 
         Idempotent, and single-flight: any number of callers start one process. `session` names a client's
-        session in mode `session` and is empty otherwise. Waits `spec.limits.start` at most.
+        session in mode `session` and is empty otherwise; `opened` is when the client opened it, in Unix seconds, or 0
+        where it stands for a caller who has none. Waits `spec.limits.start` at most. Raises `SessionEnded` where it
+        had a process that is gone.
         """
 
     async def drain(self, instance: str, deadline: float | None = None) -> None:
@@ -261,6 +266,7 @@ def instance_key(secret: bytes, spec: RunSpec, session: str = "") -> str:
     parts = (
         spec.tenant,
         spec.server,
+        spec.place,
         spec.digest,
         spec.artifact,
         spec.runtime,

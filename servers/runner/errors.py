@@ -5,6 +5,7 @@ Refused
 ├── Unauthorized     401   no or a wrong bearer
 ├── Unknown          404   no instance by that key
 ├── Missing          410   there is no artifact by that digest here; it has to be built again
+├── SessionEnded     410   the process that a session had for itself is gone, with what it held
 ├── TooLarge         413   a message beyond the line limit
 ├── Unbuildable      422   an upload that cannot become an artifact, by its own fault
 ├── Busy             429   all slots and the queue are taken
@@ -62,6 +63,13 @@ class Missing(Refused):
     """Not `Unknown`, since what is to be done is another thing: building the upload again."""
 
     code = "artifact_missing"
+    status = 410
+
+
+class SessionEnded(Refused):
+    """`data["reason"]` is why. Whoever has no session to open anew is told once, and served by another process then."""
+
+    code = "session_ended"
     status = 410
 
 

@@ -39,9 +39,9 @@ class HostedEngine(ABC):
         await self._refuse_unsafe()
         return await self._built(spec, upload, heard)
 
-    async def ensure(self, spec: RunSpec, session: str = "") -> Endpoint:
+    async def ensure(self, spec: RunSpec, session: str = "", opened: int = 0) -> Endpoint:
         await self._refuse_unsafe()
-        instance = await self._instances.ensure(spec, session)
+        instance = await self._instances.ensure(spec, session, opened)
         connection = await self._instances.connected(instance.key)
         return Endpoint(
             instance=instance.key,

@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from servers.runner.connections import Connection
+from servers.runner.ended import Place
 from servers.runner.engine import InstanceInfo, RunSpec, State
 from servers.runner.logs import Log
 
@@ -40,15 +41,24 @@ class Rules:
 RULES = Rules()
 
 
+def place_of(spec: RunSpec, session: str) -> Place:
+    return spec.tenant, spec.server, spec.place, session
+
+
 @dataclass(slots=True)
 class Instance:
-    """`version` is its key without the session."""
+    """`version` is its key without the session. `opened` is when the client opened that, 0 if it has none.
+
+    `has_served`: it was ready once, so that there is something to lose with its process.
+    """
 
     key: str
     version: str
     spec: RunSpec
     session: str
     log: Log
+    opened: int = 0
+    has_served: bool = False
     state: State = "stopped"
     reason: str = ""
     connection: Connection | None = None
@@ -68,6 +78,11 @@ class Instance:
     @property
     def is_idle(self) -> bool:
         return self.state == "ready" and self.connection is not None and self.connection.in_flight == 0
+
+    @property
+    def place(self) -> Place:
+        """Of its session, whatever the version."""
+        return place_of(self.spec, self.session)
 
     @property
     def server(self) -> str:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Coroutine
 from itertools import count
 from typing import Any
 
+from servers.runner import ended
 from servers.runner.connections import Connection, Launch, Prepared
 from servers.runner.engine import InstanceInfo, LogLine, RunSpec, instance_key
 from servers.runner.errors import (
@@ -33,7 +34,7 @@ from servers.runner.errors import (
     Unknown,
     Unready,
 )
-from servers.runner.instance import RULES, Instance, Rules
+from servers.runner.instance import RULES, Instance, Rules, place_of
 from servers.runner.logs import Log, Memory, ServerLogs
 from servers.runner.room import Room
 from servers.runner.spares import Spare, Spares
@@ -67,6 +68,7 @@ class Instances:
         self._room = Room(self._known, self._spares, memory, rules)
         self._preparing: dict[str, asyncio.Task[None]] = {}
         self._names = count(1)
+        self._ended = ended.Ended()
         self._log_memory = Memory()
         self.server_logs = ServerLogs(self._log_memory)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -74,21 +76,23 @@ class Instances:
 
     # ---- what is asked of them ---------------------------------------------------------------------------
 
-    async def ensure(self, spec: RunSpec, session: str = "") -> Instance:
+    async def ensure(self, spec: RunSpec, session: str = "", opened: int = 0) -> Instance:
         if (spec.mode == "session") != bool(session):
             raise Malformed("A session is named where the mode is `session`, and nowhere else.")
         key = instance_key(self._secret, spec, session)
         instance = self._known.get(key)
         if instance is None:
+            if session:
+                self._refuse_ended(spec, session, opened)
             log, version = self._log(key, spec), instance_key(self._secret, spec)
-            instance = self._known[key] = Instance(key, version, spec, session, log)
+            instance = self._known[key] = Instance(key, version, spec, session, log, opened)
         await self.connected(key)
         return instance
 
     async def connected(self, key: str) -> Connection:
         """The connection of a ready instance, which is woken if need be. The whole wait has its limit.
 
-        Raises `Unknown`, `Unready`, `Broken`, `Busy`, `NoRoom`, `OverShare`, `Died` and `TimedOut`.
+        Raises `Unknown`, `SessionEnded`, `Unready`, `Broken`, `Busy`, `NoRoom`, `OverShare`, `Died` and `TimedOut`.
         """
         instance = self.find(key)
         instance.last_used = self._clock()
@@ -112,6 +116,7 @@ class Instances:
         instance = self._known.pop(key, None)
         if instance is None:
             return
+        self._note_ended(instance, "it was stopped")
         if not self._has_siblings(instance):
             await self._end_spare(instance.version)
         if instance.starting is not None:
@@ -192,6 +197,7 @@ class Instances:
         resting.sort(key=lambda one: one.last_used)
         for instance in resting[: max(0, len(resting) - KEPT_STOPPED)]:
             del self._known[instance.key]
+            self._note_ended(instance, instance.reason)
             if not self._has_siblings(instance):
                 self._drop_spare(instance.version)
 
@@ -209,6 +215,10 @@ class Instances:
             )
         if instance.state == "draining":
             raise Unready(f"The server takes no calls: {instance.reason}.", retry_after=1.0)
+        if instance.session and instance.has_served and not instance.is_live:
+            # Without a session that could be opened anew, its caller is told once.
+            instance.has_served = bool(instance.opened)
+            ended.refuse(instance.reason)
         rest = instance.rest_until - self._clock()
         if instance.state == "crashed" and rest > 0:
             raise Unready(
@@ -260,6 +270,7 @@ class Instances:
         finally:
             instance.starting = None
         instance.connection, instance.state, instance.came_up = connection, "ready", True
+        instance.has_served = True
         instance.last_used = self._clock()
         self._begin(self._watch(instance, connection))
         if instance.session:
@@ -312,6 +323,27 @@ class Instances:
         instance.rest_until = now + rest * random.uniform(0.8, 1.2)
         instance.state = "broken" if count >= self._rules.crashes else "crashed"
         instance.reason = reason
+
+    # ---- sessions ----------------------------------------------------------------------------------------
+
+    def _refuse_ended(self, spec: RunSpec, session: str, opened: int) -> None:
+        """Raises `SessionEnded` for a session without this version whose process is gone, or is of another one."""
+        place = place_of(spec, session)
+        if opened:
+            self._ended.check(place, opened)
+        others = [one for one in self._known.values() if one.place == place and one.has_served]
+        for other in others:
+            other.has_served = False  # told here, and so not once more
+            self._begin(self.drain(other.key))
+        if others:
+            if opened:
+                self._ended.note(place, opened, "another version has taken its place")
+            ended.refuse("another version has taken its place")
+
+    def _note_ended(self, instance: Instance, reason: str) -> None:
+        """Of one that is forgotten. Of a caller without sessions the gateway knows, which finds it gone."""
+        if instance.opened and instance.has_served:
+            self._ended.note(instance.place, instance.opened, reason)
 
     # ---- spares ------------------------------------------------------------------------------------------
 
@@ -387,6 +419,8 @@ class Instances:
 
     def _detached(self, instance: Instance, reason: str) -> Connection | None:
         connection, instance.connection = instance.connection, None
+        if instance.session and connection is not None:
+            instance.log.note(f"The session has ended: {reason}.")
         instance.state, instance.reason = "stopped", reason
         return connection
 

@@ -44,7 +44,9 @@ class Room:
         if len(tenants) >= (most := self.rules.per_tenant):
             return _longest_idle(tenants) or _over("instances", f"{most} processes of the tenant run")
         if not self.is_within_share(new, tenants):
-            return _longest_idle(tenants) or _over("memory", "The tenant's processes have all the memory it may take")
+            return _longest_idle(tenants) or _over(
+                "memory", "The tenant's processes have all the memory it may take"
+            )
         if self._fits_beside(others, new):
             return None
         going = self.spares.oldest(without=new.version) or _longest_idle(others)

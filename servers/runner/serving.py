@@ -7,7 +7,7 @@
     POST   /keep                               {"digests": […]} → what was removed of the rest
     GET    /instances?tenant=                  all of them
     GET    /capabilities                       what this machine enforces
-    POST   /ensure                             {"spec": …, "session": …} → Endpoint
+    POST   /ensure                             {"spec": …, "session": …, "opened": …} → Endpoint
     POST   /build                              a line of JSON and the upload → its steps (`servers.runner.streaming`)
 
 How a child's stream becomes HTTP:
@@ -75,6 +75,7 @@ class _Error(msgspec.Struct):
 class _Ensure(msgspec.Struct, forbid_unknown_fields=True):
     spec: RunSpec
     session: str = ""
+    opened: int = 0
 
 
 class _Drain(msgspec.Struct, forbid_unknown_fields=True):
@@ -185,7 +186,7 @@ class _Face:
 
     async def ensure(self, request: web.Request) -> web.StreamResponse:
         asked = _decoded(_ensure, await request.read())
-        return _json(await self._engine.ensure(asked.spec, asked.session))
+        return _json(await self._engine.ensure(asked.spec, asked.session, asked.opened))
 
     async def build(self, request: web.Request) -> web.StreamResponse:
         return await streaming.build(request, self._engine, self._turns)

@@ -8,7 +8,10 @@ from typing import Any, Literal, Protocol
 
 from servers.protocol.outcome import UNSET, Outcome, Structured, text_outcome
 
-__all__ = ["UNSET", "Health", "Outcome", "Structured", "ToolBinding", "ToolCall", "text_outcome"]
+__all__ = ["ANONYMOUS", "UNSET", "Health", "Outcome", "Structured", "ToolBinding", "ToolCall", "text_outcome"]
+
+
+ANONYMOUS = "anonymous"
 
 
 class Listener(Protocol):
@@ -34,8 +37,9 @@ class Listener(Protocol):
 class ToolCall:
     """One call of one tool. `deadline` is on the event loop's clock; `answer_bytes` bounds the upstream's body.
 
-    `principal` tells callers apart, for what may not be shared between them; `session` names the client's session,
-    where its revision of MCP has one. `listener` is None when the client wants to hear of nothing but the answer.
+    `principal` tells callers apart, for what may not be shared between them, but for those who show no credential
+    (`ANONYMOUS`); `session` is the name of the client's session (`protocol.tokens.Session`), where its revision of MCP
+    has one. `listener` is None when the client wants to hear of nothing but the answer.
     """
 
     arguments: Mapping[str, Any]

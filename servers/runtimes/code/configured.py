@@ -21,18 +21,22 @@ def spec_of(
     *,
     tenant: str,
     server: str,
+    place: str = "",
     seconds: float = CALL_SECONDS,
 ) -> RunSpec:
-    """`seconds` is the longest that any of its parts may take.
+    """`place` says which upstream of which channel it is, `seconds` is the longest that any of its parts may take.
 
     Raises NotReady for a value that is missing, ValueError for one that cannot stand in an environment.
     """
     variables, secrets, masked = _environment(upstream.get("environment", {}), variable, secret)
+    mode = upstream.get("mode", "shared")
     return RunSpec(
         tenant=tenant,
         server=server,
+        # Where all share a process, all channels that run the same do too.
+        place=place if mode == "session" else "",
         digest=upstream["code"],
-        mode=upstream.get("mode", "shared"),
+        mode=mode,
         variables=variables,
         secrets=secrets,
         masked=masked,

@@ -18,7 +18,7 @@ class _Said(NamedTuple):
 
 
 # What the code itself did or was given; everything else is for this installation to mend.
-_OF_THE_CALL = frozenset({"died", "timed_out", "too_large"})
+_OF_THE_CALL = frozenset({"died", "session_ended", "timed_out", "too_large"})
 _OTHER = _Said("code_failed", "The server's code cannot be called at the moment.")
 _SAID = {
     "artifact_missing": _Said(
@@ -38,6 +38,10 @@ _SAID = {
         "This organisation's code has as many processes, or as much memory, as it may have at once, and all of them "
         "are at work.",
     ),
+    "session_ended": _Said(
+        "code_session_ended",
+        "The process that was kept for you has ended, and what it held is gone. The next call begins anew.",
+    ),
     "runner_away": _Said(
         "runner_away", "Uploaded code cannot be run at the moment: its runner is not there."
     ),
@@ -55,8 +59,11 @@ _SAID = {
     ),
 }
 _RESTING = _Said("code_resting", "The server's code has crashed and rests before it is started again.")
-# What an older answer may stand in for.
-DOWN = frozenset(said.failure for said in (*_SAID.values(), _OTHER, _RESTING)) - {"argument_refused"}
+# What an older answer may stand in for; who has lost what was kept has to hear of it.
+DOWN = frozenset(said.failure for said in (*_SAID.values(), _OTHER, _RESTING)) - {
+    "argument_refused",
+    "code_session_ended",
+}
 # A rest up to this is waited out by a call, which then goes on as if nothing had been.
 PATIENCE_SECONDS = 2.5
 

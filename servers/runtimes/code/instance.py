@@ -14,7 +14,7 @@ import msgspec
 
 from servers.runner.client import RunnerClient
 from servers.runner.engine import RunSpec
-from servers.runner.errors import Refused
+from servers.runner.errors import Refused, SessionEnded
 from servers.runtimes.breaker import Verdict
 from servers.runtimes.code.envelope import Envelope
 from servers.runtimes.code.failures import PATIENCE_SECONDS, Away, Resting, failed_of
@@ -22,7 +22,7 @@ from servers.runtimes.code.line import Line
 from servers.runtimes.remote.asking import Ask
 from servers.runtimes.remote.calling import Visitor
 from servers.runtimes.remote.endpoint import Identity, Introduction
-from servers.runtimes.remote.failures import CallFailed, SessionLost, Unreachable
+from servers.runtimes.remote.failures import CallFailed, ClientSessionEnded, SessionLost, Unreachable
 from servers.runtimes.remote.flight import SingleFlight
 from servers.runtimes.remote.messages import Reply, result_of
 from servers.runtimes.upstreams import Upstream, Visit
@@ -45,17 +45,21 @@ class Ground:
 
 
 class Instance(Visitor):
-    """`session` is "" where one process serves everybody. Made on any thread, used on the event loop alone.
+    """`session` is "" where one process serves everybody, and `opened` when a client opened it, in Unix seconds, or 0
+    for a caller without sessions. Made on any thread, used on the event loop alone.
 
     A start is shared by all who wait for it. A call waits for one as long as it may itself, sits a short rest after
-    a crash out, and asks again when the runner has forgotten the instance.
+    a crash out, and asks again when the runner has forgotten the instance. Where a session has lost its process, that
+    is said.
     """
 
     is_told_callers = True
 
-    def __init__(self, ground: Ground, spec: RunSpec, upstream: Upstream, session: str = "") -> None:
+    def __init__(
+        self, ground: Ground, spec: RunSpec, upstream: Upstream, session: str = "", opened: int = 0
+    ) -> None:
         super().__init__(upstream)
-        self._ground, self._spec, self._session = ground, spec, session
+        self._ground, self._spec, self._session, self._opened = ground, spec, session, opened
         self._envelope = Envelope(ground.introduction, spec.tenant, spec.server)
         self._line: Line | None = None
         self._starting: SingleFlight[Line] = SingleFlight()
@@ -88,13 +92,15 @@ class Instance(Visitor):
             raise
         except Refused as refused:
             failed = self._failed(refused)
-            if isinstance(failed, SessionLost):
+            if isinstance(failed, SessionLost) or refused.code == SessionEnded.code:
                 self._forget(line)
             raise failed from None
         self._told = ""
         return result_of(decoder, answer, number)
 
     async def _mend(self, failed: CallFailed, visit: Visit, identity: Identity, is_repeatable: bool) -> None:
+        if isinstance(failed, SessionLost) and self._session:
+            raise self._failed(SessionEnded("The runner does not know its process any more.")) from None
         if isinstance(failed, SessionLost):
             return  # the next try has it started anew
         if isinstance(failed, Resting) and failed.seconds <= PATIENCE_SECONDS:
@@ -110,7 +116,7 @@ class Instance(Visitor):
 
     async def _start(self) -> Line:
         try:
-            endpoint = await self._ground.runner.ensure(self._spec, self._session)
+            endpoint = await self._ground.runner.ensure(self._spec, self._session, self._opened)
         except Refused as refused:
             raise self._failed(refused if os.path.exists(self._ground.socket) else Away()) from None
         self._ground.started(endpoint.instance)
@@ -134,6 +140,8 @@ class Instance(Visitor):
                 refused.message,
                 _last_lines(refused),
             )
+        if self._opened and refused.code == SessionEnded.code:
+            return ClientSessionEnded()
         return failed_of(refused)
 
 

@@ -86,9 +86,9 @@ class CodeClients:
         started: deque[str] = deque(maxlen=MOST_UNUSED)
         ground = Ground(self.runner, self._socket, self._introduction, partial(_note, started))
 
-        def instance(session: str = "") -> Instance:
+        def instance(session: str = "", opened: int = 0) -> Instance:
             upstream = self._upstreams.get(spec.tenant, instance_key(self._secret, spec, session))
-            return Instance(ground, spec, upstream, session)
+            return Instance(ground, spec, upstream, session, opened)
 
         client = Sessions(instance) if spec.mode == "session" else instance()
         weakref.finalize(client, self._note_unused, name, started).atexit = False

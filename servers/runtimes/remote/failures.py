@@ -96,6 +96,17 @@ class SessionLost(CallFailed):
         )
 
 
+class ClientSessionEnded(CallFailed):
+    """What was kept for the session of our own client is gone; the client has to open another."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "session_ended",
+            "The process that was kept for this session has ended, and what it held is gone. Send initialize again.",
+            Verdict.UNKNOWN,
+        )
+
+
 class EraMistaken(CallFailed):
     """The upstream may not speak what it was found to speak; it did nothing.
 

@@ -16,11 +16,12 @@ from servers.protocol.errors import (
     ProtocolError,
     invalid_params,
 )
+from servers.protocol.handshake import session_over
 from servers.runtimes.base import UNSET, Outcome, text_outcome
 from servers.runtimes.breaker import Verdict
 from servers.runtimes.remote.asking import Json
 from servers.runtimes.remote.bounds import COMPLETIONS
-from servers.runtimes.remote.failures import CallFailed, Refused, invalid, legible
+from servers.runtimes.remote.failures import CallFailed, ClientSessionEnded, Refused, invalid, legible
 from servers.runtimes.remote.messages import Reply
 
 URL_ELICITATION = -32042  # 2025-11-25 only
@@ -30,6 +31,7 @@ _STATUS = {
     "upstream_unavailable": 503,
     "upstream_busy": 503,
     "argument_refused": 400,
+    "code_needs_session": 400,
 }
 
 
@@ -173,7 +175,11 @@ def _asked(request: Any) -> str:
 
 
 def failed_tool(failed: CallFailed) -> Outcome:
-    """The answer to give for a failed call. Raises ProtocolError for a refusal that is one towards our client too."""
+    """The answer to give for a failed call. Raises ProtocolError for a refusal that is one towards our client too, and
+    for the end of our client's session.
+    """
+    if isinstance(failed, ClientSessionEnded):
+        raise session_over(failed.failure, failed.sentence)
     if isinstance(failed, Refused):
         return _refused_tool(failed)
     return text_outcome(
@@ -228,6 +234,8 @@ def protocol_error(failed: CallFailed, *, uri: str | None = None) -> ProtocolErr
 
     `uri` is the resource's own address as our client knows it; a missing one has the reason `resource_not_found`.
     """
+    if isinstance(failed, ClientSessionEnded):
+        return session_over(failed.failure, failed.sentence)
     if isinstance(failed, Refused):
         error = failed.error
         is_missing = error.code == RESOURCE_NOT_FOUND or (

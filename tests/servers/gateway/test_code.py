@@ -312,6 +312,129 @@ def test_without_a_runner_a_resource_is_refused_with_when_to_try_again(
 # ---- sessions --------------------------------------------------------------------------------------------
 
 
+COUNT = {"name": "echo", "arguments": {}}
+
+
+@pytest.fixture
+def apart(code: Coded, runner: FakeRunner) -> Coded:
+    """Live, with a process for each session."""
+    runner.engine.offer = msgspec.structs.replace(OFFER, mode="session")
+    code.build()
+    code.publish()
+    return code
+
+
+def stop_all(gateway: GatewayDriver, runner: FakeRunner) -> None:
+    """As an operator does."""
+
+    def stop(engine: FakeEngine) -> None:
+        for each in instances_now(runner):
+            ending.append(asyncio.ensure_future(engine.stop(each.instance)))
+
+    ending: list[asyncio.Future[None]] = []
+    runner.do(stop)
+    wait(gateway, lambda: ending and not instances_now(runner))
+
+
+def test_a_client_whose_process_is_gone_gets_404_and_goes_on_with_a_new_session(
+    apart: Coded, runner: FakeRunner, gateway: GatewayDriver, key: str
+) -> None:
+    session = gateway.session(apart.at, "2025-11-25", key=key)
+    text_of(session.request("tools/call", COUNT).result)
+    runner.do(lambda engine: engine.servers[apart.id].kill("secret reason"))
+    wait(gateway, lambda: [each.state for each in instances_now(runner)] == ["crashed"])
+    for method, params in (
+        ("tools/call", COUNT),
+        ("resources/read", {"uri": "code://map"}),
+        ("prompts/get", {"name": "brief", "arguments": {"topic": "x"}}),
+        ("tools/call", COUNT),
+    ):
+        gone = session.request(method, params)
+        assert (gone.status, gone.error["code"]) == (404, 404)
+        assert "Send initialize again" in gone.error["message"]
+        assert "secret reason" not in gone.body.decode()
+    assert runner.engine.starts == 1
+    again = gateway.session(apart.at, "2025-11-25", key=key)
+    text_of(again.request("tools/call", COUNT).result)
+
+
+def instances_now(runner: FakeRunner) -> list[Any]:
+    return runner.engine._instances.infos()
+
+
+def test_a_caller_without_a_session_is_told_once_that_what_was_kept_is_gone(
+    apart: Coded, runner: FakeRunner, gateway: GatewayDriver, key: str
+) -> None:
+    text_of(gateway.call(apart.at, "echo", key=key))
+    stop_all(gateway, runner)
+    told = gateway.call(apart.at, "echo", key=key)
+    assert told["isError"]
+    assert "what it held is gone" in told["content"][0]["text"]
+    text_of(gateway.call(apart.at, "echo", key=key))
+    stop_all(gateway, runner)
+    refused = gateway.modern(apart.at, "resources/read", {"uri": "code://map"}, key=key)
+    assert (refused.status, refused.error["data"]["code"]) == (502, "code_session_ended")
+
+
+def test_a_new_version_ends_the_sessions_of_the_old_one(
+    apart: Coded, runner: FakeRunner, gateway: GatewayDriver, key: str
+) -> None:
+    session = gateway.session(apart.at, "2025-06-18", key=key)
+    idle = gateway.session(apart.at, "2025-06-18", key=key)
+    text_of(session.request("tools/call", COUNT).result)
+    apart.build(b"# the second\n")
+    apart.publish()
+    assert session.request("tools/call", COUNT).status == 404
+    text_of(idle.request("tools/call", COUNT).result)
+    wait(gateway, lambda: len(instances_now(runner)) == 1)
+
+
+def test_a_runner_that_was_started_again_has_none_of_the_sessions(
+    apart: Coded, runner: FakeRunner, gateway: GatewayDriver, key: str
+) -> None:
+    session = gateway.session(apart.at, "2025-11-25", key=key)
+    text_of(session.request("tools/call", COUNT).result)
+    text_of(gateway.call(apart.at, "echo", key=key))
+    artifacts = runner.engine.artifacts
+    runner.end()
+    wait(gateway, lambda: not (runner.folder / "runner.sock").exists())
+    with running_fake(runner_folder()) as other:
+        other.engine.artifacts = artifacts
+        assert session.request("tools/call", COUNT).status == 404
+        assert gateway.call(apart.at, "echo", key=key)["isError"]
+        text_of(gateway.call(apart.at, "echo", key=key))
+
+
+def test_strangers_share_no_process_and_without_a_session_they_have_none(
+    apart: Coded, runner: FakeRunner, gateway: GatewayDriver, world: World
+) -> None:
+    with tenant_scope(world.acme.id):
+        services.update_server(apart.server, actor=world.actor, is_public=True)
+    gateway.settle()
+    for _ in range(2):
+        text_of(gateway.session(apart.at, "2025-11-25").request("tools/call", COUNT).result)
+    assert runner.engine.starts == 2
+    result = gateway.call(apart.at, "echo")
+    assert result["isError"]
+    assert "Call with a key" in result["content"][0]["text"]
+    refused = gateway.modern(apart.at, "resources/read", {"uri": "code://map"})
+    assert (refused.status, refused.error["data"]["code"]) == (400, "code_needs_session")
+    assert refused.error["data"]["class"] == "client"
+    assert runner.engine.starts == 2
+
+
+def test_what_is_remembered_of_a_session_is_for_that_session(
+    apart: Coded, runner: FakeRunner, gateway: GatewayDriver, key: str
+) -> None:
+    remembered = {"annotations": {"readOnlyHint": True}, "cache": {"seconds": 60}}
+    apart.change(lambda manifest: named(manifest, "echo").update(remembered))
+    apart.publish()
+    one, two = (gateway.session(apart.at, "2025-11-25", key=key) for _ in range(2))
+    for session in (one, one, two):
+        text_of(session.request("tools/call", COUNT).result)
+    assert runner.engine.starts == 2
+
+
 def test_where_processes_are_not_shared_each_session_and_each_caller_without_one_has_its_own(
     code: Coded, runner: FakeRunner, gateway: GatewayDriver, world: World, key_of: Callable[..., str]
 ) -> None:

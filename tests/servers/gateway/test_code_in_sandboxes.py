@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 
+from mooring.scope import tenant_scope
 from servers.runner.client import RunnerClient
 from servers.runner.errors import Refused
 from servers.services import running
 from tests.conftest import World
+from tests.product.processes import until as noticed
 from tests.sandboxes import readable_folder, require_sandboxes
 from tests.servers.conftest import GatewayDriver, Reply
 from tests.servers.gateway.coded import Coded, called, runner_folder, text_of, until
@@ -301,6 +303,27 @@ def test_sessions_share_nothing_where_each_has_its_own_process(
     assert text_of(gateway.call(code.at, "count", key=key)) == "1"
     assert text_of(gateway.call(code.at, "count", key=key_of(world.acme))) == "1"
     assert text_of(one.request("tools/call", count).result) == "4"
+
+
+def test_a_session_that_lost_its_process_is_over_and_the_log_says_so(
+    code: Coded, runner: Runner, gateway: GatewayDriver, key: str
+) -> None:
+    publish(code, "handshake", mode="session")
+    session = gateway.session(code.at, "2025-11-25", key=key)
+    count = {"name": "count", "arguments": {}}
+    assert text_of(session.request("tools/call", count).result) == "1"
+    assert text_of(gateway.call(code.at, "count", key=key)) == "1"
+    kill_all(runner.servers())
+    noticed(lambda: session.request("tools/call", count).status == 404, "the death")
+    told = gateway.call(code.at, "count", key=key)
+    assert "what it held is gone" in told["content"][0]["text"]
+    assert text_of(gateway.call(code.at, "count", key=key)) == "1"
+    assert session.request("tools/call", count).status == 404
+    again = gateway.session(code.at, "2025-11-25", key=key)
+    assert text_of(again.request("tools/call", count).result) == "1"
+    with tenant_scope(code.world.acme.id):
+        assert any(line.text.startswith("The process ended: ") for line in running.lines_of(code.server))
+        assert "crashed" in [one.state for one in running.instances_of(code.server)]
 
 
 def test_secrets_are_inside_and_nowhere_else(

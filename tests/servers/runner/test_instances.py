@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from servers.runner import ended
 from servers.runner.engine import MIB, Capabilities, InstanceInfo, Limits, RunSpec
-from servers.runner.errors import Broken, Busy, Died, NoRoom, OverShare, Unready, Unsafe
+from servers.runner.errors import Broken, Busy, Died, NoRoom, OverShare, SessionEnded, Unready, Unsafe
 from servers.runner.fake import OFFER, FakeEngine
 from servers.runner.instance import Rules
 from servers.runner.instances import KEPT_STOPPED
@@ -227,16 +229,18 @@ async def test_half_of_the_memory_is_as_much_as_one_tenant_gets_and_others_still
     # What it has no share for is made room for among its own, never among others.
     await engine.ensure(spec("three"))
     assert [info.state for info in await engine.instances("acme")] == ["ready", "stopped", "ready"]
-    assert {info.state for name in ("globex", "initech") for info in await engine.instances(name)} == {"ready"}
+    assert {info.state for name in ("globex", "initech") for info in await engine.instances(name)} == {
+        "ready"
+    }
     busy.pop().cancel()
 
 
 async def test_a_tenant_may_have_one_server_that_is_larger_than_its_share(engine: FakeEngine) -> None:
     assert await engine.ensure(spec("large", limits=LARGE))
+    running = asyncio.create_task(call(await engine.ensure(spec("large", limits=LARGE)), "sleep", seconds=9))
+    while not (await only(engine)).in_flight:
+        await asyncio.sleep(0.01)
     with pytest.raises(OverShare):
-        running = asyncio.create_task(call(await engine.ensure(spec("large", limits=LARGE)), "sleep", seconds=9))
-        while not (await only(engine)).in_flight:
-            await asyncio.sleep(0.01)
         await engine.ensure(spec("small"))
     running.cancel()
 
@@ -261,6 +265,123 @@ async def test_sessions_of_a_server_have_a_cap(engine: FakeEngine, clock: Clock)
         await engine.ensure(mine, name)
     found = {info.session: info.state for info in await engine.instances()}
     assert found == {"one": "stopped", "two": "ready", "three": "ready"}
+
+
+SESSIONS: Any = {"mode": "session", "limits": Limits(sessions=2, memory=16 * MIB)}
+
+
+async def evicted(engine: FakeEngine, clock: Clock) -> str:
+    await engine.ensure(spec(**SESSIONS), "two", OPENED)
+    clock.pass_(1)
+    await engine.ensure(spec(**SESSIONS), "three", OPENED)
+    return "another server needed its room"
+
+
+async def crashed(engine: FakeEngine, clock: Clock) -> str:
+    engine.servers["tools"].kill("signal 11")
+    while (await engine.instances())[0].state != "crashed":
+        await asyncio.sleep(0)
+    clock.pass_(5)
+    return "signal 11"
+
+
+async def idle(engine: FakeEngine, clock: Clock) -> str:
+    clock.pass_(601)
+    await engine.reconcile()
+    return "it was idle"
+
+
+async def stopped(engine: FakeEngine, clock: Clock) -> str:
+    [info] = await engine.instances()
+    await engine.stop(info.instance)
+    return "it was stopped"
+
+
+async def replaced(engine: FakeEngine, clock: Clock) -> str:
+    with pytest.raises(SessionEnded):
+        await engine.ensure(spec(**SESSIONS, digest="00000002"), "one", OPENED)
+    while await engine.instances():
+        await asyncio.sleep(0)
+    return "another version has taken its place"
+
+
+OPENED = int(time.time()) + 60
+ENDS = [evicted, crashed, idle, stopped, replaced]
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_session_whose_process_is_gone_never_gets_another(
+    engine: FakeEngine, clock: Clock, end: Callable[[FakeEngine, Clock], Awaitable[str]]
+) -> None:
+    endpoint = await engine.ensure(spec(**SESSIONS), "one", OPENED)
+    clock.pass_(1)
+    why = await end(engine, clock)
+    before = engine.starts
+    for digest in ("00000001", "00000002"):
+        for _ in range(2):
+            with pytest.raises(SessionEnded) as refused:
+                await engine.ensure(spec(**SESSIONS, digest=digest), "one", OPENED)
+    assert refused.value.data["reason"] in (why, "another version has taken its place")
+    assert (await call(endpoint, "echo")).status in (404, 410)
+    assert engine.starts == before
+    assert await engine.ensure(spec(**SESSIONS), "a new one", OPENED)
+    lines = [line.text for line in await engine.server_logs("acme", "tools")]
+    assert any(line.startswith(("The session has ended: ", "The process ended: ")) for line in lines)
+
+
+@pytest.mark.parametrize("end", [evicted, crashed, idle])
+async def test_a_caller_without_a_session_is_told_once_that_the_process_is_gone(
+    engine: FakeEngine, clock: Clock, end: Callable[[FakeEngine, Clock], Awaitable[str]]
+) -> None:
+    await engine.ensure(spec(**SESSIONS), "one")
+    clock.pass_(1)
+    await end(engine, clock)
+    with pytest.raises(SessionEnded):
+        await engine.ensure(spec(**SESSIONS), "one")
+    assert await engine.ensure(spec(**SESSIONS), "one")
+
+
+async def test_a_caller_without_a_session_is_told_once_of_another_version(engine: FakeEngine) -> None:
+    old, new = spec(**SESSIONS), spec(**SESSIONS, digest="00000002")
+    await engine.ensure(old, "one")
+    with pytest.raises(SessionEnded):
+        await engine.ensure(new, "one")
+    assert await engine.ensure(new, "one")
+    while len(await engine.instances()) > 1:
+        await asyncio.sleep(0)
+    assert await engine.ensure(new, "one")
+
+
+async def test_what_a_session_has_elsewhere_on_the_server_is_its_own(engine: FakeEngine) -> None:
+    for place in ("live/main", "live/other", "draft/main"):
+        await engine.ensure(spec(**SESSIONS, place=place), "one", OPENED)
+
+
+async def test_a_start_that_fails_ends_no_session(engine: FakeEngine, clock: Clock) -> None:
+    engine.failures["tools"] = 1
+    with pytest.raises(Died):
+        await engine.ensure(spec(**SESSIONS), "one", OPENED)
+    clock.pass_(1)
+    assert await engine.ensure(spec(**SESSIONS), "one", OPENED)
+
+
+async def test_sessions_that_are_older_than_the_runner_have_ended(engine: FakeEngine) -> None:
+    with pytest.raises(SessionEnded):
+        await engine.ensure(spec(**SESSIONS), "one", int(time.time()) - 3600)
+    assert await engine.ensure(spec(**SESSIONS), "one")
+
+
+def test_ended_sessions_that_are_forgotten_one_by_one_are_known_by_their_age(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ended, "KEPT", 2)
+    known = ended.Ended(before=100)
+    for number in range(3):
+        known.note(("acme", "tools", "", str(number)), 200 + number, "it was idle")
+    for number in range(3):
+        with pytest.raises(SessionEnded):
+            known.check(("acme", "tools", "", str(number)), 200 + number)
+    known.check(("acme", "tools", "", "young"), 201)
 
 
 async def test_a_new_version_takes_over_without_a_failed_call(engine: FakeEngine) -> None:
