@@ -84,7 +84,7 @@ def look_at_upstream(job: Job, progress: Progress) -> dict[str, Any]:
     return {"found": len(seen.found), "held_back": len(drifts)}
 
 
-@register(builds.BUILD)
+@register(builds.BUILD, at_once=1)
 def build_code(job: Job, progress: Progress) -> dict[str, Any]:
     """Payload: `{"build": id}`, with `"again": true` for an artifact that a runner has lost."""
     build_id, again = uuid.UUID(job.payload["build"]), bool(job.payload.get("again"))

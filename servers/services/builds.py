@@ -15,6 +15,7 @@ from django.utils import timezone
 from mooring import jobs
 from mooring.audit.record import Actor, Target, record
 from mooring.errors import Conflict, InvalidInput, TooLarge
+from mooring.jobs.models import BUILDS
 from servers import manifests
 from servers.models import Build, Server, Upload
 from servers.runner.engine import MIB
@@ -151,7 +152,7 @@ def _started(
 def enqueue_build(build: Build, *, again: bool = False) -> None:
     """For services, in their transaction. `again` makes once more what is finished."""
     payload = {"build": str(build.id)} | ({"again": True} if again else {})
-    build.job = jobs.enqueue(BUILD, tenant_id=build.tenant_id, payload=payload)
+    build.job = jobs.enqueue(BUILD, tenant_id=build.tenant_id, payload=payload, queue=BUILDS)
     build.save(update_fields=["job"])
 
 

@@ -23,7 +23,10 @@ from mooring.jobs.execution import LeaseLost
 from mooring.jobs.models import LEASE, MAX_ATTEMPTS, Job
 from mooring.jobs.registry import Progress, Work
 from mooring.scope import system_scope, tenant_scope
+from servers import services
 from tests.conftest import World
+from tests.product.processes import until
+from tests.servers.gateway.coded import fake_runner_of_the_gateway
 
 ROOT = Path(__file__).parents[2]
 
@@ -259,6 +262,27 @@ def test_the_job_of_a_killed_worker_is_finished_once_by_another(world: World) ->
     assert (done.state, done.result, done.attempts) == ("done", {"attempt": 2}, 2)
 
 
+def test_a_tenant_does_not_take_the_slots_of_others(world: World) -> None:
+    begun: list[uuid.UUID] = []
+
+    def work(job: Job, progress: Progress) -> dict[str, Any]:
+        begun.append(job.tenant_id)
+        if len(begun) == 1:
+            assert not jobs.run(second.id)
+            assert jobs.run(of_globex.id)
+        return {}
+
+    kind = f"test.{uuid.uuid4().hex}"
+    jobs.register(kind, at_once=1)(work)
+    first, second = enqueued(world, kind), enqueued(world, kind)
+    with tenant_scope(world.globex.id):
+        of_globex = jobs.enqueue(kind, tenant_id=world.globex.id, payload={})
+    assert jobs.run(first.id)
+    assert fresh(second).state == Job.State.WAITING
+    assert jobs.run(second.id)
+    assert begun == [world.acme.id, world.globex.id, world.acme.id]
+
+
 @pytest.fixture
 def celery_worker() -> Iterator[subprocess.Popen[bytes]]:
     """A worker with nothing to do yet: what other tests have left for one would come first."""
@@ -295,3 +319,25 @@ def test_a_message_wakes_a_celery_worker_and_a_lost_one_is_made_up_by_the_sweep(
             return
         pause.wait(0.05)
     raise AssertionError("the sweep woke nobody")
+
+
+def test_builds_that_take_their_time_hold_up_nothing_else(
+    world: World, celery_worker: subprocess.Popen[bytes]
+) -> None:
+    """As many as there are slots for them, of two organisations."""
+    with fake_runner_of_the_gateway() as runner:
+        runner.do(lambda engine: engine.build_gate.clear())
+        builds = []
+        for tenant in (world.acme, world.globex):
+            with tenant_scope(tenant.id):
+                server = services.create_server(tenant, slug="slow", title="Slow", actor=world.actor)
+                builds.append(
+                    services.start_build(server, actor=world.actor, name="slow.py", data=b"pass")
+                )
+        until(lambda: len(runner.engine.builds) == 2, "both builds to begin", 60)
+        job = enqueued(world, "openapi.import", **{"import": str(uuid.uuid4())})
+        until(lambda: fresh(job).attempts, "another job to be taken", 30)
+        runner.do(lambda engine: engine.build_gate.set())
+        for build in builds:
+            assert build.job is not None
+            until(lambda of=build.job: fresh(of).state == "done", "the build to end", 30)

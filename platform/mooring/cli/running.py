@@ -32,6 +32,10 @@ Port = Annotated[
 START_SECONDS = 60.0
 # Running calls get this long at the end: people who press Ctrl-C wait, a rolling update may.
 GRACE_EMBEDDED, GRACE_PRODUCTION = 2, 20
+# And jobs this long, under the minute that containers are given; what is cut off is done again.
+WORKER_GRACE = 50.0
+# The queues of `mooring.jobs`, which needs Django to be set up.
+JOBS, BUILDS = "jobs", "builds"
 # Linux's bound on the path of a socket, less the longest name in the runner's folder.
 LONGEST_RUNNER_FOLDER = 107 - len("/runner.token")
 
@@ -73,15 +77,45 @@ def serve(
 
 @running.command()
 def worker(
-    concurrency: Annotated[int, typer.Option(min=1, max=64, help="How many jobs at once.")] = 2,
+    concurrency: Annotated[
+        int, typer.Option(min=0, max=64, help="How many jobs at once, but for builds; 0 for none.")
+    ] = 2,
+    builds: Annotated[
+        int, typer.Option(min=0, max=64, help="How many builds of code at once, beside them; 0 for none.")
+    ] = 2,
 ) -> None:
-    """Run a worker for background jobs."""
+    """Run a worker for background jobs, and one for builds, which take minutes and hold up nothing else."""
+    if not concurrency and not builds:
+        raise typer.BadParameter("Say how many jobs or builds to do at once.")
     hang_on_lifeline()
+    if concurrency and builds:
+        family = Family(_say)
+        family.listen()
+        try:
+            _start_workers(family, concurrency, builds)
+            family.watch()
+        finally:
+            family.stop(WORKER_GRACE)
+    elif concurrency:
+        _work(JOBS, concurrency, "prefork")
+    else:
+        _work(BUILDS, builds, "threads")  # they wait for the runner, which does the work
+
+
+def _start_workers(family: Family, concurrency: int, builds: int, lowered: Lowered | None = None) -> None:
+    """Slots of one queue are never taken by the other's jobs."""
+    of_jobs, of_builds = ("--concurrency", str(concurrency)), ("--builds", str(builds))
+    family.start("worker", "worker", *of_jobs, "--builds", "0", lowered=lowered)
+    family.start("worker for builds", "worker", "--concurrency", "0", *of_builds, lowered=lowered)
+
+
+def _work(queue: str, slots: int, pool: str) -> None:
     _forgive_root()
     from mooring.celery import app  # half a second of imports that the other commands do without
 
     quiet = ["--loglevel=WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"]
-    app.worker_main(["--quiet", "worker", f"--concurrency={concurrency}", *quiet])
+    slots_and_pool = [f"--queues={queue}", f"--concurrency={slots}", f"--pool={pool}"]
+    app.worker_main(["--quiet", "worker", *slots_and_pool, *quiet])
 
 
 @running.command()
@@ -156,7 +190,7 @@ def up(host: Host = "127.0.0.1", port: Port = None) -> None:
         has_begun = answers(web, family, host, settings.PORT)
         if has_begun:
             _greet(settings.ORIGIN, settings.DATA_DIR)
-            family.start("worker", "worker", lowered=lowered)
+            _start_workers(family, 2, 2, lowered)
             family.start("clock", "beat", lowered=lowered)
             _start_runner(family, lowered)
             family.watch()

@@ -9,12 +9,14 @@ from typing import Any
 import structlog
 from celery import Celery
 from django.conf import settings
+from kombu import Queue
 from kombu.exceptions import KombuError
 from kombu.transport import filesystem
 from kombu.utils.json import dumps, loads
 from redis.exceptions import RedisError
 
 from mooring.ids import uuid7
+from mooring.jobs.models import BUILDS, JOBS
 
 # A message nobody took in a minute is dropped: the sweep sends another while the job is due.
 EXPIRES = 60
@@ -69,6 +71,8 @@ app = Celery("mooring", fixups=[], set_as_current=True)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.update(
     broker_transport_options=_options(),
+    task_queues=[Queue(JOBS), Queue(BUILDS)],
+    task_default_queue=JOBS,
     # What nobody here listens to: events, and commands from `celery inspect`.
     worker_enable_remote_control=False,
     worker_send_task_events=False,
@@ -80,8 +84,8 @@ if not settings.REDIS_URL:
     )
 
 
-def send(task: str, *arguments: str) -> None:
+def send(task: str, *arguments: str, queue: str) -> None:
     try:
-        app.send_task(task, arguments, expires=EXPIRES, retry=False, ignore_result=True)
+        app.send_task(task, arguments, queue=queue, expires=EXPIRES, retry=False, ignore_result=True)
     except _FAILURES as error:
         _log.warning("jobs.not_woken", task=task, error=str(error))

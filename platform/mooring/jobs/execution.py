@@ -17,7 +17,7 @@ from django.utils import timezone
 from mooring.errors import ClientError, MooringError
 from mooring.jobs.models import LEASE, MAX_ATTEMPTS, Job
 from mooring.jobs.queue import wake
-from mooring.jobs.registry import work_of
+from mooring.jobs.registry import at_once_of, work_of
 from mooring.scope import system_scope
 
 # A lease is renewed three times before it lapses, so two renewals may fail.
@@ -50,10 +50,10 @@ def sweep() -> int:
     """Wake workers for jobs whose message was lost, whose pause is over, or whose worker died."""
     with system_scope():
         due = Job.objects.filter(Job.due(), created_at__lt=timezone.now() - SWEEP_AFTER)
-        ids = list(due.order_by("created_at").values_list("id", flat=True)[:SWEPT_AT_ONCE])
-    for job_id in ids:
-        wake(job_id)
-    return len(ids)
+        found = list(due.order_by("created_at").values_list("id", "queue")[:SWEPT_AT_ONCE])
+    for job_id, queue in found:
+        wake(job_id, queue)
+    return len(found)
 
 
 class Lease:
@@ -107,10 +107,14 @@ class Lease:
 
 
 def _claim(job_id: uuid.UUID) -> Lease | None:
-    """Take the job by one conditional update; None when it is done, held, resting or used up."""
+    """Take the job by one conditional update; None when it is done, held, resting or used up, or has to wait for
+    others of its tenant.
+    """
     token, now = uuid.uuid4(), timezone.now()
     with system_scope():
         due: QuerySet[Job] = Job.objects.filter(Job.due(), id=job_id)
+        if (job := due.first()) is None or _has_enough(job):
+            return None
         claimed = due.filter(attempts__lt=MAX_ATTEMPTS).update(
             state=Job.State.RUNNING, lease_token=token, lease_until=now + LEASE, attempts=F("attempts") + 1
         )
@@ -120,6 +124,17 @@ def _claim(job_id: uuid.UUID) -> Lease | None:
             state=Job.State.FAILED, error=_DIED, lease_token=None, finished_at=now
         )
         return None
+
+
+def _has_enough(job: Job) -> bool:
+    """Whether its tenant has as much of the kind under way as it may at once. Two that are claimed in the same moment
+    may both get through: this is for fairness, and bounds nothing else.
+    """
+    most = at_once_of(job.kind)
+    if most is None:
+        return False
+    running = Job.objects.filter(tenant_id=job.tenant_id, kind=job.kind, state=Job.State.RUNNING)
+    return running.filter(lease_until__gte=timezone.now()).exclude(id=job.id).count() >= most
 
 
 def _do(lease: Lease) -> bool:

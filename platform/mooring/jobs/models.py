@@ -13,6 +13,8 @@ from mooring.scope import OwnedModel
 
 LEASE = timedelta(seconds=30)
 MAX_ATTEMPTS = 5
+# Each has workers of its own, so that what takes minutes never holds up what takes seconds.
+JOBS, BUILDS = "jobs", "builds"
 
 
 class Job(OwnedModel):
@@ -25,6 +27,7 @@ class Job(OwnedModel):
         FAILED = "failed"
 
     kind = models.CharField(max_length=60)
+    queue = models.CharField(max_length=20, default=JOBS, db_default=JOBS)
     payload = models.JSONField(default=dict, help_text="ids and small parameters, never a secret")
     state = models.CharField(max_length=8, choices=State.choices, default=State.WAITING)
     progress = models.CharField(max_length=200, blank=True)

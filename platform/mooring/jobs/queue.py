@@ -9,21 +9,21 @@ from typing import Any
 
 from django.db import transaction
 
-from mooring.jobs.models import Job
+from mooring.jobs.models import JOBS, Job
 
 
-def enqueue(kind: str, *, tenant_id: uuid.UUID, payload: Mapping[str, Any]) -> Job:
+def enqueue(kind: str, *, tenant_id: uuid.UUID, payload: Mapping[str, Any], queue: str = JOBS) -> Job:
     """Add a job to the caller's transaction and wake a worker once it is committed.
 
     `payload` holds ids and small parameters, never a secret: rows are read by people.
     """
-    job: Job = Job.objects.create(kind=kind, tenant_id=tenant_id, payload=dict(payload))
-    transaction.on_commit(partial(wake, job.id), using=job._state.db)
+    job: Job = Job.objects.create(kind=kind, tenant_id=tenant_id, payload=dict(payload), queue=queue)
+    transaction.on_commit(partial(wake, job.id, queue), using=job._state.db)
     return job
 
 
-def wake(job_id: uuid.UUID) -> None:
+def wake(job_id: uuid.UUID, queue: str) -> None:
     """Tell the workers. A message that cannot be sent costs seconds only, since beat sweeps up."""
     from mooring.jobs.broker import send  # celery takes half a second to import
 
-    send("mooring.run_job", str(job_id))
+    send("mooring.run_job", str(job_id), queue=queue)

@@ -17,12 +17,18 @@ class Progress(Protocol):
 # Runs outside any scope and more than once when its worker dies, so what it does must be repeatable.
 Work = Callable[["Job", Progress], dict[str, Any]]
 _works: dict[str, Work] = {}
+_at_once: dict[str, int] = {}
 
 
-def register(kind: str) -> Callable[[Work], Work]:
-    """Decorate the function that does jobs of this kind; what it returns becomes the job's result."""
+def register(kind: str, *, at_once: int | None = None) -> Callable[[Work], Work]:
+    """Decorate the function that does jobs of this kind; what it returns becomes the job's result.
+
+    `at_once` is how many one tenant may have under way, so that slots are left for others; the rest of its jobs wait.
+    """
 
     def add(work: Work) -> Work:
+        if at_once is not None:
+            _at_once[kind] = at_once
         if _works.setdefault(kind, work) is not work:
             raise ValueError(f"Two functions want to do {kind!r}.")
         return work
@@ -33,3 +39,8 @@ def register(kind: str) -> Callable[[Work], Work]:
 def work_of(kind: str) -> Work:
     """Raises `LookupError` for a kind this process has not been taught."""
     return _works[kind]
+
+
+def at_once_of(kind: str) -> int | None:
+    """How many of this kind one tenant may have under way; None for any number."""
+    return _at_once.get(kind)
