@@ -24,7 +24,7 @@ from servers.importers import code
 from servers.importers.remote import look
 from servers.models import Build, CallRecord, IdempotencyKey, Import, SessionState, UpstreamState
 from servers.runner.engine import BuildEvent
-from servers.services import alerting, building, builds, run_import, uptime
+from servers.services import alerting, building, builds, keeping, run_import, uptime
 from servers.services.drift import record_look
 from servers.services.imports import FETCH_SECONDS, MAX_BYTES, source_of
 from servers.services.rebuilding import build_again, missed_code
@@ -152,7 +152,7 @@ def purge() -> None:
         changes, _ = Change.objects.filter(created_at__lt=now - CHANGES_KEPT).delete()
         sessions, _ = SessionState.objects.filter(expires_at__lt=now).delete()
         imports, _ = Import.objects.filter(created_at__lt=now - UPLOADS_KEPT).delete()
-        uploads = builds.forget(now - UPLOADS_KEPT)
+        uploads = keeping.forget(now, UPLOADS_KEPT)
         artifacts = set(Build.objects.exclude(artifact="").values_list("artifact", flat=True))
     _log.info(
         "purged",

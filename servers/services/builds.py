@@ -1,15 +1,13 @@
-"""Uploaded code: handed in, kept with its builds, and forgotten when nothing uses it."""
+"""Uploaded code: handed in, and kept with its builds."""
 
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, Sum
 from django.utils import timezone
 
 from mooring import jobs
@@ -19,17 +17,14 @@ from mooring.jobs.models import BUILDS
 from servers import manifests
 from servers.models import Build, Server, Upload
 from servers.runner.engine import MIB
-from servers.services.artifacts import named_code
 from servers.services.drafts import settings_manifest
+from servers.services.keeping import refuse_build_beyond, refuse_upload_beyond
 from servers.services.recording import count_draft_change, locked
 from servers.services.upstreams import check_name, needed_secrets
 
 Json = dict[str, Any]
 BUILD = "code.build"
 MAX_BYTES = 20 * MIB
-# Of all uploads of an organisation that are kept, and of its builds at one time.
-KEPT_BYTES = 1024 * MIB
-MOST_AT_ONCE = 5
 SUFFIXES = (".py", ".zip", ".tar.gz", ".tgz")
 SETTINGS = ("hosts", "environment", "memory_mb")
 # Stands for the artifact while there is none.
@@ -113,13 +108,7 @@ def _kept(server: Server, name: str, data: bytes) -> Upload:
     same: Upload | None = Upload.objects.filter(server=server, digest=digest, name=name).defer("data").first()
     if same is not None:
         return same
-    kept = Upload.objects.aggregate(bytes=Sum("size"))["bytes"] or 0
-    if kept + len(data) > KEPT_BYTES:
-        raise Conflict(
-            f"The uploads of this organisation would take more than {KEPT_BYTES // MIB} MiB together. Those that "
-            "nothing uses are removed after 30 days.",
-            code="too_many_uploads",
-        )
+    refuse_upload_beyond(len(data))
     made: Upload = Upload.objects.create(
         tenant_id=server.tenant_id, server=server, name=name, digest=digest, size=len(data), data=data
     )
@@ -129,12 +118,7 @@ def _kept(server: Server, name: str, data: bytes) -> Upload:
 def _started(
     server: Server, upload: Upload, upstream: str, settings: Json, when: datetime, actor: Actor
 ) -> Build:
-    running = Q(job__state__in=["waiting", "running"], finished_at__isnull=True)
-    if Build.objects.filter(running, tenant_id=server.tenant_id).count() >= MOST_AT_ONCE:
-        raise Conflict(
-            f"{MOST_AT_ONCE} builds of this organisation are under way. Wait for one of them.",
-            code="too_many_builds",
-        )
+    refuse_build_beyond()
     build: Build = Build.objects.create(
         tenant_id=server.tenant_id,
         server=server,
@@ -159,38 +143,3 @@ def enqueue_build(build: Build, *, again: bool = False) -> None:
 def record_build(build: Build, action: str, actor: Actor, **after: Any) -> None:
     target = Target("build", str(build.id), f"{build.server.slug}/{build.upstream}")
     record(action, tenant=build.tenant_id, actor=actor, target=target, after=after)
-
-
-# ---- what has served its time ----------------------------------------------------------------------------
-
-
-def forget(before: datetime, most: int = 500) -> int:
-    """Remove builds older than that whose artifact no version and no draft names, or a newer build gave as well, and
-    uploads without a build.
-
-    In the system's scope. Returns how many builds went.
-    """
-    newer = Build.objects.filter(
-        server_id=OuterRef("server_id"), artifact=OuterRef("artifact"), created_at__gt=OuterRef("created_at")
-    )
-    old = Build.objects.filter(created_at__lt=before).exclude(job__state__in=["waiting", "running"])
-    old = old.annotate(has_newer=Exists(newer.exclude(artifact="")))
-    rows = list(
-        old.filter(Q(is_published=False) | Q(has_newer=True))
-        .order_by("created_at")
-        .values_list("id", "tenant_id", "artifact", "has_newer")[:most]
-    )
-    drafted = {tenant: _drafted(tenant) for tenant in {tenant for _, tenant, *_ in rows}}
-    unused = [
-        row for row, tenant, artifact, has_newer in rows if has_newer or artifact not in drafted[tenant]
-    ]
-    Build.objects.filter(id__in=unused).delete()
-    Upload.objects.filter(created_at__lt=before, builds__isnull=True).delete()
-    return len(unused)
-
-
-def _drafted(tenant: uuid.UUID) -> set[str]:
-    drafts = Server.objects.filter(tenant_id=tenant, deleted_at__isnull=True).values_list(
-        "upstreams", flat=True
-    )
-    return {digest for upstreams in drafts for digest in named_code({"upstreams": upstreams})}

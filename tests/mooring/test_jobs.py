@@ -331,9 +331,7 @@ def test_builds_that_take_their_time_hold_up_nothing_else(
         for tenant in (world.acme, world.globex):
             with tenant_scope(tenant.id):
                 server = services.create_server(tenant, slug="slow", title="Slow", actor=world.actor)
-                builds.append(
-                    services.start_build(server, actor=world.actor, name="slow.py", data=b"pass")
-                )
+                builds.append(services.start_build(server, actor=world.actor, name="slow.py", data=b"pass"))
         until(lambda: len(runner.engine.builds) == 2, "both builds to begin", 60)
         job = enqueued(world, "openapi.import", **{"import": str(uuid.uuid4())})
         until(lambda: fresh(job).attempts, "another job to be taken", 30)

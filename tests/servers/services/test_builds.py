@@ -21,7 +21,7 @@ from servers.importers import code
 from servers.models import Build, CallRecord, Import, Server, Upload, UpstreamDefinition, UpstreamState
 from servers.runner.engine import BuildEvent
 from servers.runner.errors import BuildFailed, Unbuildable
-from servers.services import building, builds
+from servers.services import building, keeping
 from servers.services.artifacts import build_of
 from servers.services.drift import drifts_of
 from servers.services.rebuilding import build_again
@@ -286,7 +286,7 @@ def test_a_name_that_is_a_server_elsewhere_is_refused(
 
 
 def test_an_organisation_has_a_few_builds_at_once(world: World, weather: Server) -> None:
-    for number in range(builds.MOST_AT_ONCE):
+    for number in range(keeping.MOST_AT_ONCE):
         handed_in(world, weather, PROGRAM + str(number).encode())
     with pytest.raises(Conflict, match="under way"):
         handed_in(world, weather)
@@ -295,11 +295,28 @@ def test_an_organisation_has_a_few_builds_at_once(world: World, weather: Server)
 def test_uploads_of_an_organisation_are_bounded_together(
     world: World, weather: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(builds, "KEPT_BYTES", len(PROGRAM) + 5)
+    monkeypatch.setattr(keeping, "UPLOADED_BYTES", len(PROGRAM) + 5)
     handed_in(world, weather)
     handed_in(world, weather)  # the same bytes are there already
     with pytest.raises(Conflict, match="together"):
         handed_in(world, weather, PROGRAM + b"# longer")
+
+
+def test_builds_of_an_organisation_are_bounded_in_number_and_in_what_they_take(
+    world: World, weather: Server, coded: FakeRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = built(world, weather)
+    monkeypatch.setattr(keeping, "BUILT_BYTES", build.artifact_size)
+    with pytest.raises(Conflict, match="delete servers") as refused:
+        handed_in(world, weather)
+    assert refused.value.reason == "too_much_code"
+    monkeypatch.setattr(keeping, "MOST_BUILDS", 1)
+    with tenant_scope(world.acme.id), pytest.raises(Conflict, match="has 1 builds") as refused:
+        services.try_again(build, actor=world.actor)
+    assert refused.value.reason == "too_many_builds"
+    with tenant_scope(world.globex.id):
+        theirs = services.create_server(world.globex, slug="weather", title="W", actor=world.actor)
+        assert services.start_build(theirs, actor=world.actor, name="weather.py", data=PROGRAM)
 
 
 # ---- which code a draft may name
@@ -462,6 +479,52 @@ def test_of_many_builds_of_one_artifact_the_newest_stays(
         kept = Build.objects.filter(artifact=again.artifact)
         assert [build.id for build in kept] == [again.id]
     assert "# published" in left(world)
+
+
+def test_of_a_server_the_newest_builds_keep_their_logs_and_surplus_ones_go_after_a_day(
+    world: World, weather: Server, old: dict[str, Build], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "NEWEST", 2)
+    newest = [built(world, weather, f"# {number}".encode()) for number in range(4)]
+    aged(*newest[:2], *(build.upload for build in newest[:2]), days=1.1)
+    tasks.purge()
+    assert left(world) == {"# published", "# drafted", "# 2", "# 3"}
+    assert [bool(fresh(build).log) for build in newest[2:]] == [True, True]
+    published = fresh(old["published"])
+    assert (published.log, published.log_dropped) == ("", len(old["published"].log))
+    with tenant_scope(world.acme.id):
+        assert build_of(weather, published.artifact) == published
+
+
+def test_code_of_deleted_servers_goes_unless_another_server_has_taken_it(
+    world: World, weather: Server, coded: FakeRunner
+) -> None:
+    with tenant_scope(world.acme.id):
+        servers = [
+            services.create_server(world.acme, slug=slug, title=slug, actor=world.actor)
+            for slug in ("alone", "copied", "drafted")
+        ]
+    digests = []
+    for server in servers:
+        coded.engine.offer = offering(tool(server.slug))
+        digests.append(accepted(world, server, f"# {server.slug}".encode()).artifact)
+    with tenant_scope(world.acme.id):
+        for server in servers:
+            services.publish(server, actor=world.actor)
+        for server, digest in zip((weather, weather), digests[1:], strict=True):
+            services.save_upstream(server, actor=world.actor, name="main", definition={"code": digest})
+            if digest == digests[1]:
+                services.publish(server, actor=world.actor)
+        for server in servers:
+            services.delete_server(server, actor=world.actor)
+    tasks.purge()
+    assert left(world) == {"# alone", "# copied", "# drafted"}, "a day has not passed"
+    with tenant_scope(world.acme.id):
+        aged(*Upload.objects.all(), days=2)
+    tasks.purge()
+    assert left(world) == {"# copied", "# drafted"}
+    assert set(coded.engine.artifacts) >= set(digests[1:])
+    assert digests[0] not in coded.engine.artifacts
 
 
 def test_documents_to_import_go_after_a_month(world: World) -> None:
