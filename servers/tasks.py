@@ -23,12 +23,20 @@ from mooring.scope import system_scope, tenant_scope
 from servers.importers import code
 from servers.importers.remote import look
 from servers.models import Build, CallRecord, IdempotencyKey, Import, SessionState, UpstreamState
-from servers.runner.engine import BuildEvent
+from servers.runner.engine import BuildEvent, BuildResult
 from servers.services import alerting, building, builds, keeping, run_import, uptime
 from servers.services.drift import record_look
 from servers.services.imports import FETCH_SECONDS, MAX_BYTES, source_of
-from servers.services.rebuilding import build_again, missed_code
-from servers.services.running import keep_artifacts
+from servers.services.rebuilding import (
+    AGAIN_AFTER,
+    MOST_MISSING,
+    UNCALLED_AGAIN_AFTER,
+    Missed,
+    build_again,
+    missed_code,
+    named_by_servers,
+)
+from servers.services.running import keep_artifacts, let_stand_in, missing_artifacts
 from servers.services.telling import tell_of_drifts
 from servers.services.upstreams import LOOK, endpoint_to_look_at, note_failed_look, start_due_looks
 from tenants.models import Change
@@ -104,8 +112,7 @@ def build_code(job: Job, progress: Progress) -> dict[str, Any]:
         if order is not None:
             heard = partial(told, attempt=order.attempt)
             result = code.build(Path(settings.RUNNER_DIR), order.spec, order.upload, told=heard)
-            with tenant_scope(job.tenant_id):
-                building.finish(build_id, result, again=again)
+            _finish_build(job, build_id, result, again=again)
     except MooringError as error:
         with tenant_scope(job.tenant_id):
             building.fail(build_id, error, is_final=isinstance(error, ClientError))
@@ -113,13 +120,37 @@ def build_code(job: Job, progress: Progress) -> dict[str, Any]:
     return {"build": str(build_id)}
 
 
+def _finish_build(job: Job, build_id: uuid.UUID, result: BuildResult, *, again: bool) -> None:
+    with tenant_scope(job.tenant_id):
+        if not again:
+            return building.finish(build_id, result)
+        replaced = building.finish_again(build_id, result)
+    return let_stand_in(replaced, by=result.digest) if replaced else None
+
+
 def rebuild_missing_code() -> None:
     """Of the last minutes, since a beat may be missed and calls are recorded with a delay."""
     with system_scope():
         missed = missed_code(timezone.now() - timedelta(minutes=5))
+    _rebuild(missed)
+
+
+def rebuild_lost_code() -> None:
+    """What drafts and channels name and the runner cannot run, before a call finds out."""
+    with system_scope():
+        named = named_by_servers()
+    try:
+        lost = set(missing_artifacts(sorted({one.digest for one in named})))
+    except MooringError as error:
+        _log.info("artifacts_not_looked_at", reason=error.message)
+    else:
+        _rebuild([one for one in named if one.digest in lost][:MOST_MISSING], UNCALLED_AGAIN_AFTER)
+
+
+def _rebuild(missed: Sequence[Missed], again_after: timedelta = AGAIN_AFTER) -> None:
     for one in missed:
         with tenant_scope(one.tenant):
-            build_again(one.server, one.digest, missed_at=one.at)
+            build_again(one.server, one.digest, missed_at=one.at, again_after=again_after)
 
 
 def look_at_upstreams() -> None:

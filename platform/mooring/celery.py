@@ -76,6 +76,12 @@ def rebuild_missing_code() -> None:
         tasks.rebuild_missing_code()
 
 
+@app.task(name="mooring.rebuild_lost_code")
+def rebuild_lost_code() -> None:
+    with _connections():
+        tasks.rebuild_lost_code()
+
+
 @app.task(name="mooring.look_at_upstreams")
 def look_at_upstreams() -> None:
     with _connections():
@@ -104,6 +110,7 @@ app.conf.beat_schedule = {
     "purge": _every(DAY, "mooring.purge"),
     "forget calls": _every(FORGET_EVERY, "mooring.forget_calls"),
     "rebuild missing code": _every(MINUTE, "mooring.rebuild_missing_code"),
+    "rebuild lost code": _every(FORGET_EVERY, "mooring.rebuild_lost_code"),
     "look at upstreams": _every(MINUTE, "mooring.look_at_upstreams"),
     "tell of health": _every(MINUTE, "mooring.tell_of_health"),
     "roll up health": _every(FORGET_EVERY, "mooring.roll_up_health"),

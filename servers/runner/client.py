@@ -35,6 +35,8 @@ MARGIN_SECONDS = 5.0
 BUILD_SECONDS = 1800.0
 # Removing gigabytes of small files.
 KEEP_SECONDS = 300.0
+# Reading a small file of each of some thousands.
+LOOK_SECONDS = 60.0
 # The longest line is what a server lists, beside its artifact.
 _LINE_BYTES = 32 * MIB
 _T = TypeVar("_T")
@@ -110,6 +112,14 @@ class RunnerClient:
     async def keep(self, digests: Iterable[str]) -> list[str]:
         body = {"digests": list(digests)}
         return await self._ask("POST", "/keep", list[str], body, seconds=KEEP_SECONDS)
+
+    async def missing(self, digests: Iterable[str]) -> list[str]:
+        return await self._ask(
+            "POST", "/missing", list[str], {"digests": list(digests)}, seconds=LOOK_SECONDS
+        )
+
+    async def stand_in(self, digest: str, by: str) -> None:
+        await self._ask("POST", "/stand-in", dict, {"digest": digest, "by": by})
 
     async def reconcile(self) -> None:
         """The runner does so by itself, every second."""

@@ -21,6 +21,7 @@ Mode = Literal["shared", "session"]
 Era = Literal["modern", "handshake"]
 State = Literal["starting", "ready", "draining", "stopped", "crashed", "broken"]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Digest = Annotated[str, Meta(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
 Variable = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 Value = Annotated[str, Meta(max_length=48 * KIB, pattern=r"^[^\x00]*$")]
 Variables = Annotated[dict[Variable, Value], Meta(max_length=100)]
@@ -79,7 +80,7 @@ class RunSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # In mode `session`, what of the server it is: a session that is asked for with another version of the same has lost
     # its process.
     place: Annotated[str, Meta(max_length=200)] = ""
-    digest: Annotated[str, Meta(min_length=8, max_length=128, pattern=r"^[A-Za-z0-9_-]+$")]
+    digest: Digest
     artifact: Annotated[str, Meta(pattern=r"^(/[^\x00]+)?$", max_length=1024)] = ""
     entry: tuple[Annotated[str, Meta(pattern=r"^[^\x00]*$", max_length=4096)], ...] = ()
     runtime: Annotated[str, Meta(pattern=r"^(/[^\x00]+)?$", max_length=1024)] = ""
@@ -249,6 +250,12 @@ class Engine(Protocol):
 
     async def keep(self, digests: Iterable[str]) -> list[str]:
         """Remove artifacts that were not wanted for long, but for these and those that run. Gives what was removed."""
+
+    async def missing(self, digests: Iterable[str]) -> list[str]:
+        """Those of these artifacts that cannot be run: they are gone, or the Python they were built for is."""
+
+    async def stand_in(self, digest: str, by: str) -> None:
+        """Run the artifact `by` where `digest` is asked for, from now on. Raises `Missing` without `by`."""
 
     async def build(self, spec: BuildSpec, upload: bytes, heard: Heard = lambda _: None) -> BuildResult:
         """Make an artifact of an upload. Cancelling it leaves nothing."""

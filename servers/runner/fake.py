@@ -189,6 +189,14 @@ class FakeEngine(HostedEngine):
             del self.artifacts[digest]
         return unwanted
 
+    async def missing(self, digests: Iterable[str]) -> list[str]:
+        return [digest for digest in digests if digest not in self.artifacts]
+
+    async def stand_in(self, digest: str, by: str) -> None:
+        if by not in self.artifacts:
+            raise Missing(f"The artifact {by[:12]} is not on this machine. Build it again.")
+        self.artifacts[digest] = self.artifacts[by]
+
     async def _launch(self, spec: RunSpec, name: str, log: Log) -> Prepared:
         await asyncio.sleep(0)
         return _Waiting(self, spec, log, self._offer_of(spec))

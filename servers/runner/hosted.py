@@ -84,6 +84,14 @@ class HostedEngine(ABC):
     async def keep(self, digests: Iterable[str]) -> list[str]:
         """Remove what was not wanted for long, but for these."""
 
+    @abstractmethod
+    async def missing(self, digests: Iterable[str]) -> list[str]:
+        """Those that cannot be run."""
+
+    @abstractmethod
+    async def stand_in(self, digest: str, by: str) -> None:
+        """Run `by` where `digest` is asked for."""
+
     async def reconcile(self) -> None:
         self._instances.tend()
 

@@ -115,6 +115,12 @@ class LocalEngine(HostedEngine):
     async def keep(self, digests: Iterable[str]) -> list[str]:
         return await self._builder.tidy({*digests, *self._instances.digests})
 
+    async def missing(self, digests: Iterable[str]) -> list[str]:
+        return await self._builder.lost(digests)
+
+    async def stand_in(self, digest: str, by: str) -> None:
+        await self._builder.stand_in(digest, by)
+
     async def stop(self, instance: str) -> None:
         await super().stop(instance)
         await self._cleared()
@@ -163,7 +169,7 @@ class LocalEngine(HostedEngine):
         """With its artifact, which is checked before every start. Raises `Missing` and `Tampered`."""
         if spec.artifact:
             return spec
-        artifact = await self._builder.artifacts.open(spec.digest)
+        artifact = await self._builder.opened(spec.digest)
         era = await asyncio.to_thread(self._builder.shelf.wanted, spec.digest)
         return msgspec.structs.replace(
             spec,

@@ -5,6 +5,8 @@
     GET    /instances/<key>/logs?after=N       lines with a larger number
     GET    /servers/<tenant>/<server>/logs?after=N  those of all its instances
     POST   /keep                               {"digests": […]} → what was removed of the rest
+    POST   /missing                            {"digests": […]} → those that cannot be run
+    POST   /stand-in                           {"digest": …, "by": …}: run the one where the other is asked for
     GET    /instances?tenant=                  all of them
     GET    /capabilities                       what this machine enforces
     POST   /ensure                             {"spec": …, "session": …, "opened": …} → Endpoint
@@ -41,7 +43,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from servers.runner import streaming
 from servers.runner.connections import Connection
-from servers.runner.engine import KIB, MIB, RunSpec
+from servers.runner.engine import KIB, MIB, Digest, RunSpec
 from servers.runner.errors import Malformed, Refused, TooLarge, Unauthorized
 from servers.runner.hosted import HostedEngine
 from servers.runner.relay import Answer
@@ -82,15 +84,21 @@ class _Drain(msgspec.Struct, forbid_unknown_fields=True):
     deadline: float | None = None
 
 
-class _Keep(msgspec.Struct, forbid_unknown_fields=True):
-    digests: list[str]
+class _Digests(msgspec.Struct, forbid_unknown_fields=True):
+    digests: list[Digest]
+
+
+class _StandIn(msgspec.Struct, forbid_unknown_fields=True):
+    digest: Digest
+    by: Digest
 
 
 _message = msgspec.json.Decoder(_Message)
 _error = msgspec.json.Decoder(_Error)
 _ensure = msgspec.json.Decoder(_Ensure)
 _drain = msgspec.json.Decoder(_Drain)
-_keep = msgspec.json.Decoder(_Keep)
+_digests = msgspec.json.Decoder(_Digests)
+_stand_in = msgspec.json.Decoder(_StandIn)
 
 
 def application(engine: HostedEngine, bearer: str) -> web.Application:
@@ -102,6 +110,8 @@ def application(engine: HostedEngine, bearer: str) -> web.Application:
     app.router.add_get("/instances/{key}/logs", face.logs)
     app.router.add_get("/servers/{tenant}/{server}/logs", face.server_logs)
     app.router.add_post("/keep", face.keep)
+    app.router.add_post("/missing", face.missing)
+    app.router.add_post("/stand-in", face.stand_in)
     app.router.add_get("/instances", face.instances)
     app.router.add_get("/capabilities", face.capabilities)
     app.router.add_post("/ensure", face.ensure)
@@ -210,7 +220,15 @@ class _Face:
         return _json(await self._engine.server_logs(tenant, server, _number_after(request)))
 
     async def keep(self, request: web.Request) -> web.StreamResponse:
-        return _json(await self._engine.keep(_decoded(_keep, await request.read()).digests))
+        return _json(await self._engine.keep(_decoded(_digests, await request.read()).digests))
+
+    async def missing(self, request: web.Request) -> web.StreamResponse:
+        return _json(await self._engine.missing(_decoded(_digests, await request.read()).digests))
+
+    async def stand_in(self, request: web.Request) -> web.StreamResponse:
+        asked = _decoded(_stand_in, await request.read())
+        await self._engine.stand_in(asked.digest, asked.by)
+        return _json({})
 
     async def instances(self, request: web.Request) -> web.StreamResponse:
         return _json(await self._engine.instances(request.query.get("tenant", "")))

@@ -47,10 +47,15 @@ def _built(server: Server, digests: Iterable[str]) -> QuerySet[Build]:
 
 def found_in(build: Build) -> dict[tuple[str, str], Found]:
     """What a build's code listed when it was tried, by section and name there."""
+    return found_in_offer(build.offer)
+
+
+def found_in_offer(offer: Json) -> dict[tuple[str, str], Found]:
+    """What an offer lists, by section and name there."""
     return {
         (section, definition[key]): Found(section, definition[key], digest_of(definition), definition)
         for _, section, key in KINDS
-        for definition in build.offer.get(section, [])
+        for definition in offer.get(section, [])
     }
 
 

@@ -19,6 +19,7 @@ from servers.models import Build, Channel
 from servers.runner.engine import BuildEvent, BuildResult, BuildSpec
 from servers.runtimes.code.configured import spec_of
 from servers.runtimes.http.values import NotReady
+from servers.services.artifacts import found_in_offer
 from servers.services.builds import ANY_DIGEST, record_build
 from servers.services.secrets import secrets_of
 
@@ -95,13 +96,10 @@ def hear(build_id: uuid.UUID, events: Sequence[BuildEvent], *, attempt: int) -> 
     mine.update(stage=events[-1].stage[:20], log=log[dropped:], log_dropped=build.log_dropped + dropped)
 
 
-def finish(build_id: uuid.UUID, result: BuildResult, *, again: bool = False) -> None:
-    """Keep what a build gave; the first to say so counts. Raises `InvalidInput` for another artifact than before."""
+def finish(build_id: uuid.UUID, result: BuildResult) -> None:
+    """Keep what a build gave; the first to say so counts."""
     with transaction.atomic():
         build = Build.objects.select_related("server").get(id=build_id)
-        if again:
-            _check_is_same(build, result)
-            return
         same = Build.objects.filter(tenant_id=build.tenant_id, artifact=result.digest)
         fields = {
             "artifact": result.digest,
@@ -118,13 +116,31 @@ def finish(build_id: uuid.UUID, result: BuildResult, *, again: bool = False) -> 
             record_build(build, "build.finished", SYSTEM_ACTOR, artifact=result.digest, packages=packages)
 
 
-def _check_is_same(build: Build, result: BuildResult) -> None:
-    if build.artifact != result.digest:
-        raise InvalidInput(
-            f"Building {build.upstream} again gave {result.digest[:12]} instead of {build.artifact[:12]}. Upload it "
-            "anew.",
-            code="other_artifact",
-        )
+def finish_again(build_id: uuid.UUID, result: BuildResult) -> str:
+    """The artifact that what was built once more has to stand in for; empty where it is the same.
+
+    It may be another one only where the runner has another Python now, and only if it offers the same. Raises
+    `InvalidInput`.
+    """
+    with transaction.atomic():
+        build = Build.objects.select_related("server").get(id=build_id)
+        if build.artifact == result.digest:
+            return ""
+        if build.python == result.python or not _offers_the_same(build, result):
+            raise InvalidInput(
+                f"Building {build.upstream} again gave {result.digest[:12]} instead of {build.artifact[:12]}, which "
+                f"was for Python {build.python}. Upload it anew.",
+                code="other_artifact",
+            )
+        record_build(build, "build.replaced", SYSTEM_ACTOR, artifact=build.artifact, by=result.digest)
+        return str(build.artifact)
+
+
+def _offers_the_same(build: Build, result: BuildResult) -> bool:
+    before, now = found_in_offer(build.offer), found_in_offer(offer_of(result))
+    return {(key, one.digest) for key, one in before.items()} == {
+        (key, one.digest) for key, one in now.items()
+    }
 
 
 def fail(build_id: uuid.UUID, error: MooringError, *, is_final: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from mooring.errors import InvalidInput
 
 _CHANNEL = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
-DRAFT = "draft"
+LIVE, DRAFT = "live", "draft"
 MAX_VALUE = 2_000
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet, Sum, Window
 from django.db.models.functions import Length, RowNumber
@@ -19,7 +20,9 @@ MOST_BUILDS, MOST_AT_ONCE = 1_000, 5
 # Of one server: the newest keep their logs, and of those that nothing uses only they are kept beyond a day.
 NEWEST, SURPLUS_KEPT = 20, timedelta(days=1)
 _UNDER_WAY = ("waiting", "running")
-_RELIEF = "What nothing uses goes by itself; delete servers that are no longer needed, and their code goes too."
+_RELIEF = (
+    "What nothing uses goes by itself; delete servers that are no longer needed, and their code goes too."
+)
 
 
 # ---- what is refused -------------------------------------------------------------------------------------
@@ -74,16 +77,17 @@ def forget(now: datetime, kept: timedelta, most: int = 500) -> int:
     return len(unused)
 
 
-def _ended(builds: QuerySet[Build]) -> QuerySet[Build]:
-    return builds.exclude(job__state__in=_UNDER_WAY)
+def _ended(builds: QuerySet[Any]) -> QuerySet[Any]:
+    ended: QuerySet[Any] = builds.exclude(job__state__in=_UNDER_WAY)
+    return ended
 
 
-def _ranked() -> QuerySet[Build]:
+def _ranked() -> QuerySet[Any]:
     """With its `place` among the builds of its server, the newest first."""
     newest_first = (F("created_at").desc(), F("id").desc())
     place = Window(RowNumber(), partition_by=[F("server_id")], order_by=newest_first)
-    found: QuerySet[Build] = Build.objects.annotate(place=place)
-    return found
+    ranked: QuerySet[Any] = Build.objects.annotate(place=place)
+    return ranked
 
 
 def _unused(now: datetime, kept: timedelta, most: int) -> list[uuid.UUID]:

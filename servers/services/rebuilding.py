@@ -7,23 +7,32 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
 from mooring.ids import least_uuid7
 from mooring.jobs.models import Job
-from servers.models import CallRecord, Server, Version
+from servers.models import CallRecord, Channel, Server, Version
 from servers.services.artifacts import build_of, named_code
 from servers.services.builds import enqueue_build
+from servers.services.channels import DRAFT, LIVE
 
-# How a call is recorded whose artifact the runner does not have.
-MISSING, MOST_MISSING = "code_missing", 100
-AGAIN_AFTER = timedelta(minutes=10)
+# How a call is recorded whose artifact the runner does not have, or not as it was built.
+MISSING, MOST_MISSING = ("code_missing", "code_tampered"), 100
+# What failed to be built again is left alone for so long: what calls ask for, and the rest.
+AGAIN_AFTER, UNCALLED_AGAIN_AFTER = timedelta(minutes=10), timedelta(days=1)
 
 
-def build_again(server_id: uuid.UUID, digest: str, *, missed_at: datetime | None = None) -> bool:
-    """Wake a worker that makes an artifact which a runner has lost from its upload, unless one is at it or has been
-    since `missed_at`. False when no build gave it, and when the server is deleted.
+def build_again(
+    server_id: uuid.UUID,
+    digest: str,
+    *,
+    missed_at: datetime | None = None,
+    again_after: timedelta = AGAIN_AFTER,
+) -> bool:
+    """Wake a worker that makes an artifact which a runner has lost from its upload, unless one is at it, has been
+    since `missed_at`, or has failed to less than `again_after` ago. False when no build gave it, and when the server is
+    deleted.
     """
     with transaction.atomic():
         servers = Server.objects.select_for_update(no_key=True)
@@ -31,22 +40,22 @@ def build_again(server_id: uuid.UUID, digest: str, *, missed_at: datetime | None
         build = build_of(held, digest) if held is not None else None
         if build is None:
             return False
-        if build.job is None or (build.job.is_finished and _is_worth_it(build.job, missed_at)):
+        if build.job is None or (build.job.is_finished and _is_worth_it(build.job, missed_at, again_after)):
             enqueue_build(build, again=True)
     return True
 
 
-def _is_worth_it(last: Job, missed_at: datetime | None) -> bool:
+def _is_worth_it(last: Job, missed_at: datetime | None, again_after: timedelta) -> bool:
     """What cannot be built again is not tried with every call that would need it."""
     ended = last.finished_at
     if ended is None or missed_at is None:
         return True
-    return ended < (missed_at if last.state == Job.State.DONE else timezone.now() - AGAIN_AFTER)
+    return ended < (missed_at if last.state == Job.State.DONE else timezone.now() - again_after)
 
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """An artifact that a call has found missing at the runner, last at that time."""
+    """An artifact of a server that is missing at the runner, as it was found at that time."""
 
     tenant: uuid.UUID
     server: uuid.UUID
@@ -57,12 +66,56 @@ class Missed:
 def missed_code(since: datetime) -> list[Missed]:
     """What calls since then have found missing. In the system's scope.
 
-    The data plane writes no jobs; its record of calls says what is needed.
+    The data plane writes no jobs; its record of calls says what is needed. Of a server made of others it says not
+    whose code it was.
     """
-    missed = CallRecord.objects.filter(id__gte=least_uuid7(since), code=MISSING).order_by()
+    missed = CallRecord.objects.filter(id__gte=least_uuid7(since), code__in=MISSING).order_by()
     found = []
     for row in missed.values("tenant_id", "server_id", "version").annotate(at=Max("time"))[:MOST_MISSING]:
-        version = Version.objects.filter(server_id=row["server_id"], number=row["version"]).first()
-        for digest in sorted(named_code(version.manifest if version else {})):
-            found.append(Missed(row["tenant_id"], row["server_id"], digest, row["at"]))
+        server = Server.objects.filter(id=row["server_id"], deleted_at__isnull=True).first()
+        for owner, digest in sorted(_code_of(server, row["version"]) if server is not None else ()):
+            found.append(Missed(row["tenant_id"], owner, digest, row["at"]))
     return found
+
+
+def _code_of(server: Server, version: str) -> set[tuple[uuid.UUID, str]]:
+    """The code of a version or the draft, and that of its members: the server, and the artifact."""
+    if version == DRAFT:
+        upstreams, members = server.upstreams, server.members
+    else:
+        row = Version.objects.filter(server=server, number=version).first()
+        manifest = row.manifest if row is not None else {}
+        upstreams, members = manifest.get("upstreams", {}), manifest.get("members", [])
+    found = {(server.id, digest) for digest in named_code({"upstreams": upstreams})}
+    for member in members:
+        owners = Server.objects.filter(
+            tenant_id=server.tenant_id, slug=member["server"], deleted_at__isnull=True
+        )
+        found |= {(one.server, one.digest) for one in _served(owners, member.get("channel", LIVE))}
+    return found
+
+
+def named_by_servers() -> list[Missed]:
+    """The code that drafts and channels of all servers name. In the system's scope."""
+    living = Server.objects.filter(deleted_at__isnull=True)
+    now = timezone.now()
+    drafts = living.values_list("tenant_id", "id", "upstreams").iterator(chunk_size=500)
+    drafted = {
+        (tenant, server, digest)
+        for tenant, server, upstreams in drafts
+        for digest in named_code({"upstreams": upstreams})
+    }
+    with_code = living.filter(Q(id__in={server for _, server, _ in drafted}) | Q(builds__isnull=False))
+    named = {Missed(*one, now) for one in drafted} | _served(with_code.distinct(), at=now)
+    return sorted(named, key=lambda one: (one.digest, one.server))
+
+
+def _served(servers: QuerySet[Server], channel: str = "", at: datetime | None = None) -> set[Missed]:
+    """The code of what a channel serves, or any channel."""
+    channels = Channel.objects.filter(server__in=servers, **({"name": channel} if channel else {}))
+    rows = channels.values_list("tenant_id", "server_id", "version__manifest").iterator(chunk_size=50)
+    return {
+        Missed(tenant, server, digest, at or timezone.now())
+        for tenant, server, manifest in rows
+        for digest in named_code(manifest)
+    }

@@ -119,6 +119,17 @@ def keep_artifacts(digests: Iterable[str]) -> list[str]:
     return _asked(lambda runner: runner.keep(wanted), seconds=KEEP_SECONDS)
 
 
+def missing_artifacts(digests: Iterable[str]) -> list[str]:
+    """Those that the runner of this machine cannot run. Raises `Unavailable`."""
+    wanted = list(digests)
+    return _asked(lambda runner: runner.missing(wanted), seconds=KEEP_SECONDS) if wanted else []
+
+
+def let_stand_in(digest: str, *, by: str) -> None:
+    """Have an artifact run where another is named. Raises `Unavailable`."""
+    _asked(lambda runner: runner.stand_in(digest, by))
+
+
 def stop_instance(server: Server, *, actor: Actor, instance: str) -> None:
     """End a process; the next call starts another. Raises `NotFound` and `Unavailable`."""
     if instance not in {one.instance for one in instances_of(server)}:

@@ -134,7 +134,7 @@ def _has_enough(job: Job) -> bool:
     if most is None:
         return False
     running = Job.objects.filter(tenant_id=job.tenant_id, kind=job.kind, state=Job.State.RUNNING)
-    return running.filter(lease_until__gte=timezone.now()).exclude(id=job.id).count() >= most
+    return bool(running.filter(lease_until__gte=timezone.now()).exclude(id=job.id).count() >= most)
 
 
 def _do(lease: Lease) -> bool:

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import os
 import re
@@ -116,18 +115,29 @@ class Artifacts:
         """Of all that are here, checked or not."""
         return [path.name for path in self.folder.iterdir() if _DIGEST.fullmatch(path.name)]
 
+    def has(self, digest: str) -> bool:
+        return bool(_DIGEST.fullmatch(digest)) and (self.folder / digest).is_dir()
+
+    def manifest(self, digest: str) -> Manifest | None:
+        """As it stands there, unchecked; None if it cannot be read."""
+        try:
+            raw = (self.folder / digest / "manifest.json").read_bytes()[:_MANIFEST_BYTES]
+            return msgspec.json.decode(raw, type=Manifest)
+        except (OSError, ValueError):
+            return None
+
     def age(self, digest: str) -> float:
-        """Seconds since it was made."""
-        return time.time() - (self.folder / digest).stat().st_mtime
+        """Seconds since it was made; without an end where there is none."""
+        try:
+            return time.time() - (self.folder / digest).stat().st_mtime
+        except OSError:
+            return float("inf")
 
     def environments(self) -> set[str]:
         """The keys of the environments that artifacts have."""
-        found = set()
-        for digest in self.digests():
-            with contextlib.suppress(OSError, ValueError):  # one that cannot be read cannot be opened either
-                raw = (self.folder / digest / "manifest.json").read_bytes()
-                found.add(msgspec.json.decode(raw, type=Manifest).environment)
-        return found
+        manifests = (self.manifest(digest) for digest in self.digests())
+        # One that cannot be read cannot be opened either.
+        return {manifest.environment for manifest in manifests if manifest is not None}
 
     def discard(self, digest: str) -> None:
         self._checked.pop(digest, None)

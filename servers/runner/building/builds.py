@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +20,7 @@ from packaging.specifiers import SpecifierSet
 
 from servers.runner.building import imports, interpreters, tools
 from servers.runner.building import index as indexes
-from servers.runner.building.artifacts import Artifact, Artifacts
+from servers.runner.building.artifacts import Artifact, Artifacts, Manifest
 from servers.runner.building.declarations import Declared, declared, names_of
 from servers.runner.building.doors import Doors
 from servers.runner.building.dry_run import Offer, offered
@@ -35,7 +35,7 @@ from servers.runner.building.rooms import Ended, Rooms
 from servers.runner.building.shelf import Shelf
 from servers.runner.building.tools import PROGRAMS, Tools
 from servers.runner.engine import BuildResult, Limits, RunSpec
-from servers.runner.errors import BuildFailed, Refused, Unbuildable
+from servers.runner.errors import BuildFailed, Missing, Refused, Unbuildable
 from servers.runner.sandbox.cgroups import Limiter
 from servers.runner.sandbox.launcher import runtime_trees
 from servers.runner.sandbox.users import Users
@@ -124,12 +124,52 @@ class Builder:
         self._environments: Environments | None = None
         self._reaches: dict[frozenset[str], tuple[float, Reach]] = {}
         self._trying: Counter[str] = Counter()
+        self._present = interpreters.Present()
 
     def clear(self) -> None:
         """Remove what a runner that was killed has left: to be called before anything is built or run."""
         self._doors.clear()
         for path in (self._folder / "incoming").iterdir():
             shutil.rmtree(path)
+
+    async def opened(self, digest: str) -> Artifact:
+        """The artifact that is run where this one is asked for: to be called before every start.
+
+        Raises `Missing` and `Tampered`.
+        """
+        artifact = await self.artifacts.open(await asyncio.to_thread(self._in_place_of, digest))
+        if not await self._has_its_python(artifact.manifest):
+            raise Missing(
+                f"The artifact {digest[:12]} was built for Python {interpreters.short(artifact.manifest.python)} at "
+                f"{artifact.runtime}, which is not there any more. Build it again."
+            )
+        return artifact
+
+    async def lost(self, digests: Iterable[str]) -> list[str]:
+        """Those that have to be built again."""
+        found = []
+        for digest in digests:
+            manifest = await asyncio.to_thread(
+                lambda of: self.artifacts.manifest(self._in_place_of(of)), digest
+            )
+            if manifest is None or not await self._has_its_python(manifest):
+                found.append(digest)
+        return found
+
+    async def stand_in(self, digest: str, by: str) -> None:
+        """Run another artifact where this one is asked for. Raises `Missing`."""
+        if not self.artifacts.has(by):
+            raise Missing(f"The artifact {by[:12]} is not on this machine. Build it again.")
+        era = await asyncio.to_thread(self.shelf.wanted, by)
+        await asyncio.to_thread(self.shelf.put, digest, era or "modern", by=by)
+
+    def _in_place_of(self, digest: str) -> str:
+        by = self.shelf.stand_in(digest)
+        return by if self.artifacts.has(by) else digest
+
+    async def _has_its_python(self, manifest: Manifest) -> bool:
+        """What was installed for one is of no use to another, but for the last number of its version."""
+        return await self._present.at(manifest.runtime) == interpreters.short(manifest.python)
 
     async def missing(self) -> list[str]:
         """Why uploads cannot be built here, in sentences; empty where they can."""
@@ -163,9 +203,11 @@ class Builder:
         return await asyncio.to_thread(self._tidied, {*keep, *self._trying}, unwanted, environments)
 
     def _tidied(self, keep: Collection[str], unwanted: float, environments: Environments | None) -> list[str]:
+        # What was not asked for by its own name is wanted where it stands in.
+        keep = {*keep, *(self.shelf.stand_in(digest) for digest in keep)}
         removed = [
             digest
-            for digest in self.artifacts.digests()
+            for digest in {*self.artifacts.digests(), *self.shelf.digests()}
             if digest not in keep and min(self.shelf.idle(digest), self.artifacts.age(digest)) > unwanted
         ]
         for digest in removed:

@@ -11,7 +11,7 @@ import re
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
@@ -40,8 +40,34 @@ class Interpreter:
 
     @property
     def short(self) -> str:
-        """As in the folder of its packages: 3.11."""
-        return ".".join(self.version.split(".")[:2])
+        return short(self.version)
+
+
+def short(version: str) -> str:
+    """As in the folder of its packages: 3.11."""
+    return ".".join(version.split(".")[:2])
+
+
+@dataclass(slots=True)
+class Present:
+    """Which Python is where now, asked again when the file there is another one."""
+
+    _known: dict[str, tuple[tuple[int, int], str]] = field(default_factory=dict)
+
+    async def at(self, path: str) -> str:
+        """Its short version; empty where there is none that can be used."""
+        try:
+            status = os.stat(path)
+        except OSError:
+            return ""
+        mark = status.st_ino, status.st_mtime_ns
+        known = self._known.get(path)
+        if known is None or known[0] != mark:
+            found = await _asked(path)
+            if found is None:
+                return ""
+            known = self._known[path] = mark, found.short
+        return known[1]
 
 
 async def usable(given: str = "") -> list[Interpreter]:

@@ -18,7 +18,10 @@ from servers.runner.engine import Era
 
 
 class _Record(msgspec.Struct):
+    """`by` is the artifact that stands in for it."""
+
     era: Era
+    by: str = ""
 
 
 _record = msgspec.json.Decoder(_Record)
@@ -30,12 +33,21 @@ class Shelf:
 
     folder: Path
 
-    def put(self, digest: str, era: Era) -> None:
-        """From now on its era is known."""
+    def put(self, digest: str, era: Era, *, by: str = "") -> None:
+        """From now on its era is known, and that another one is to be run where it is asked for."""
         descriptor, path = tempfile.mkstemp(dir=self.folder, prefix=".")
         with open(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(_Record(era)))
+            file.write(msgspec.json.encode(_Record(era, by)))
         os.replace(path, self.folder / digest)
+
+    def digests(self) -> list[str]:
+        return [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
+
+    def stand_in(self, digest: str) -> str:
+        """What is run in its place; empty where it is run itself."""
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            return _record.decode((self.folder / digest).read_bytes()).by
+        return ""
 
     def has(self, digest: str) -> bool:
         return (self.folder / digest).exists()

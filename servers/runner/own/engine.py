@@ -76,9 +76,18 @@ class OwnEngine(HostedEngine):
 
     async def keep(self, digests: Iterable[str]) -> list[str]:
         unwanted = sorted(self._programs.keys() - {*digests, *self._instances.digests})
-        for digest in unwanted:
-            shutil.rmtree(self._programs.pop(digest)[0].folder, ignore_errors=True)
+        gone = [self._programs.pop(digest)[0].folder for digest in unwanted]
+        for folder in {*gone} - {program.folder for program, _ in self._programs.values()}:
+            shutil.rmtree(folder, ignore_errors=True)
         return unwanted
+
+    async def missing(self, digests: Iterable[str]) -> list[str]:
+        return [digest for digest in digests if digest not in self._programs]
+
+    async def stand_in(self, digest: str, by: str) -> None:
+        if by not in self._programs:
+            raise Missing(f"The program {by[:12]} is not here any more. Save it once more.")
+        self._programs[digest] = self._programs[by]
 
     async def close(self, grace: float) -> None:
         await super().close(grace)

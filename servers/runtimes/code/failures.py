@@ -47,7 +47,8 @@ _SAID = {
     ),
     "tampered": _Said(
         "code_tampered",
-        "The built code of this version is not as it was built, so it is not run. Build it again and publish it.",
+        "The built code of this version is not as it was built, so it is not run. It is being built again; try in a "
+        "minute.",
     ),
     "timed_out": _Said("upstream_timeout", "The server's code did not answer in time."),
     "too_large": _Said("argument_refused", "The call is larger than the server's code may be sent."),

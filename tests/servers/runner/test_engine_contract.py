@@ -199,6 +199,9 @@ async def test_an_artifact_that_nobody_has_built_is_missing(stage: Stage) -> Non
     with pytest.raises(Missing):
         await stage.engine.ensure(RunSpec(tenant="acme", server="tools", digest="0" * 64))
     assert await stage.engine.keep([]) == []
+    assert await stage.engine.missing(["0" * 64, "1" * 64]) == ["0" * 64, "1" * 64]
+    with pytest.raises(Missing):
+        await stage.engine.stand_in("0" * 64, "1" * 64)
 
 
 async def test_each_session_has_a_process_of_its_own(stage: Stage) -> None:

@@ -268,6 +268,71 @@ def test_a_build_that_gives_another_artifact_than_before_says_so(
     assert fresh(build).artifact == build.artifact
 
 
+def test_what_drafts_and_channels_name_is_built_again_before_anybody_calls_it(
+    world: World, weather: Server, coded: FakeRunner
+) -> None:
+    coded.engine.offer = offering(tool("old"))
+    live = accepted(world, weather, b"# live")
+    with tenant_scope(world.acme.id):
+        services.publish(weather, actor=world.actor)
+    coded.engine.offer = offering(tool("new"))
+    draft, unused = accepted(world, weather, b"# draft"), built(world, weather, b"# unused")
+    tasks.rebuild_lost_code()
+    with tenant_scope(world.acme.id):
+        assert not Job.objects.filter(state="waiting").exists()
+    coded.engine.artifacts.clear()
+    tasks.rebuild_lost_code()
+    tasks.rebuild_lost_code()
+    with tenant_scope(world.acme.id):
+        again = {job.payload["build"] for job in Job.objects.filter(state="waiting")}
+    assert again == {str(live.id), str(draft.id)}
+    assert str(unused.id) not in again
+
+
+def test_code_of_members_and_drafts_that_calls_have_found_missing_is_built_again(
+    world: World, weather: Server, coded: FakeRunner
+) -> None:
+    coded.engine.offer = offering(tool("old"))
+    live = accepted(world, weather, b"# live")
+    with tenant_scope(world.acme.id):
+        services.publish(weather, actor=world.actor)
+        whole = services.create_server(world.acme, slug="whole", title="Whole", actor=world.actor)
+        of_weather = {"mooring": 1, "server": {"title": "Whole"}, "members": [{"server": "weather"}]}
+        services.replace_draft(whole, of_weather, actor=world.actor)
+        version = services.publish(whole, actor=world.actor)
+    coded.engine.offer = offering(tool("new"))
+    draft = accepted(world, weather, b"# draft")
+    with tenant_scope(world.acme.id):
+        _called(world, whole, version.number, "code_tampered")
+        _called(world, weather, "draft", "code_missing")
+    tasks.rebuild_missing_code()
+    with tenant_scope(world.acme.id):
+        again = {job.payload["build"] for job in Job.objects.filter(state="waiting")}
+    assert again == {str(live.id), str(draft.id)}
+
+
+@pytest.mark.parametrize("offers_the_same", [True, False])
+def test_after_an_upgrade_of_python_the_new_artifact_stands_in_if_it_offers_the_same(
+    world: World, weather: Server, coded: FakeRunner, offers_the_same: bool
+) -> None:
+    coded.engine.offer = offering(tool("forecast"))
+    build = accepted(world, weather)
+    coded.engine.artifacts.clear()
+    name = "forecast" if offers_the_same else "another"
+    coded.engine.offer = offering(tool(name), python="3.13.1", size=7)
+    with tenant_scope(world.acme.id):
+        assert build_again(weather.id, build.artifact)
+    job = fresh(build).job
+    assert job is not None
+    assert jobs.run(job.id)
+    assert (build.artifact in coded.engine.artifacts) == offers_the_same
+    with tenant_scope(world.acme.id):
+        replaced = AuditEvent.objects.filter(action="build.replaced").count()
+        job.refresh_from_db()
+    assert (replaced, job.state) == ((1, "done") if offers_the_same else (0, "failed"))
+    assert fresh(build).artifact == build.artifact
+
+
 # ---- what is handed in
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 
+from servers.runner.building import interpreters
 from servers.runner.building.builds import Builder, Built, Source
-from servers.runner.errors import BuildFailed, Unbuildable
+from servers.runner.errors import BuildFailed, Missing, Unbuildable
 from servers.runner.sandbox.cgroups import Limiter
 from servers.runner.sandbox.users import Users
 from tests.sandboxes import PROGRAMS, readable_folder
@@ -104,3 +106,43 @@ async def test_nothing_is_built_where_there_is_no_room(store: Path, limiter: Lim
     builder = Builder(store, limiter, Users(USER, 100), least_free=2**60)
     with pytest.raises(BuildFailed, match="Make room there"):
         await build(builder)
+
+
+async def test_another_artifact_stands_in_for_one_that_is_gone(builder: Builder, store: Path) -> None:
+    lost, made = [(await build(builder, SERVER + more)).artifact.digest for more in (b"", b"# anew")]
+    builder.artifacts.discard(lost)
+    assert await builder.lost([lost, made, "0" * 64]) == [lost, "0" * 64]
+    await builder.stand_in(lost, made)
+    assert (await builder.opened(lost)).digest == made
+    assert await builder.lost([lost]) == []
+    # Nobody names it by its own name; it stays where the other is named.
+    grow_old(store)
+    assert await builder.tidy([lost]) == []
+    assert (await builder.opened(lost)).digest == made
+    grow_old(store)
+    assert set(await builder.tidy([])) == {lost, made}
+    assert inside(store, "records") == set()
+
+
+async def test_what_was_built_for_a_python_that_is_another_now_is_lost(
+    builder: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = (await build(builder)).artifact
+    assert await builder.lost([made.digest]) == []
+    for found in ("3.99", ""):
+        monkeypatch.setattr(interpreters.Present, "at", AsyncMock(return_value=found))
+        assert await builder.lost([made.digest]) == [made.digest]
+        with pytest.raises(Missing, match="which is not there any more"):
+            await builder.opened(made.digest)
+
+
+async def test_a_python_is_asked_again_when_another_is_in_its_place(sandboxes: None) -> None:
+    present, [ours, *_] = interpreters.Present(), await interpreters.usable()
+    with readable_folder() as folder:
+        link = folder / "python3"
+        assert await present.at(str(link)) == ""
+        link.symlink_to(ours.path)
+        assert await present.at(str(link)) == ours.short
+        link.unlink()
+        link.symlink_to("/bin/true")
+        assert await present.at(str(link)) == ""
