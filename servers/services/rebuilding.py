@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Max, Q, QuerySet
@@ -17,6 +18,7 @@ from servers.services.artifacts import build_of, named_code
 from servers.services.builds import enqueue_build
 from servers.services.channels import DRAFT, LIVE
 
+Json = dict[str, Any]
 # How a call is recorded whose artifact the runner does not have, or not as it was built.
 MISSING, MOST_MISSING = ("code_missing", "code_tampered"), 100
 # What failed to be built again is left alone for so long: what calls ask for, and the rest.
@@ -80,19 +82,26 @@ def missed_code(since: datetime) -> list[Missed]:
 
 def _code_of(server: Server, version: str) -> set[tuple[uuid.UUID, str]]:
     """The code of a version or the draft, and that of its members: the server, and the artifact."""
-    if version == DRAFT:
-        upstreams, members = server.upstreams, server.members
-    else:
-        row = Version.objects.filter(server=server, number=version).first()
-        manifest = row.manifest if row is not None else {}
-        upstreams, members = manifest.get("upstreams", {}), manifest.get("members", [])
-    found = {(server.id, digest) for digest in named_code({"upstreams": upstreams})}
-    for member in members:
+    manifest = _manifest_of(server, version)
+    found = {(server.id, digest) for digest in named_code(manifest)}
+    for member in manifest.get("members", []):
         owners = Server.objects.filter(
             tenant_id=server.tenant_id, slug=member["server"], deleted_at__isnull=True
         )
-        found |= {(one.server, one.digest) for one in _served(owners, member.get("channel", LIVE))}
+        wanted = member.get("channel", LIVE)
+        found |= {(one.server, one.digest) for one in _served(owners, wanted)}
+        if wanted[:1].isdigit():
+            # Members of a member are not served.
+            found |= {(one.id, digest) for one in owners for digest in named_code(_manifest_of(one, wanted))}
     return found
+
+
+def _manifest_of(server: Server, version: str) -> Json:
+    """Upstreams and members, at least, of a version or the draft; nothing of a version that never was."""
+    if version == DRAFT:
+        return {"upstreams": server.upstreams, "members": server.members}
+    row = Version.objects.filter(server=server, number=version).first()
+    return row.manifest if row is not None else {}
 
 
 def named_by_servers() -> list[Missed]:

@@ -289,15 +289,20 @@ def test_what_drafts_and_channels_name_is_built_again_before_anybody_calls_it(
     assert str(unused.id) not in again
 
 
+@pytest.mark.parametrize("channel", ["live", "1.0.0"])
 def test_code_of_members_and_drafts_that_calls_have_found_missing_is_built_again(
-    world: World, weather: Server, coded: FakeRunner
+    world: World, weather: Server, coded: FakeRunner, channel: str
 ) -> None:
     coded.engine.offer = offering(tool("old"))
     live = accepted(world, weather, b"# live")
     with tenant_scope(world.acme.id):
         services.publish(weather, actor=world.actor)
         whole = services.create_server(world.acme, slug="whole", title="Whole", actor=world.actor)
-        of_weather = {"mooring": 1, "server": {"title": "Whole"}, "members": [{"server": "weather"}]}
+        of_weather = {
+            "mooring": 1,
+            "server": {"title": "Whole"},
+            "members": [{"server": "weather", "channel": channel}],
+        }
         services.replace_draft(whole, of_weather, actor=world.actor)
         version = services.publish(whole, actor=world.actor)
     coded.engine.offer = offering(tool("new"))
