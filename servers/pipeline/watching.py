@@ -116,13 +116,21 @@ class Watcher:
 
 
 def judged(health: Health, upstream: Upstream) -> Health:
-    """One that is there and yet slow, or fails the calls that are made of it, is degraded."""
-    if health.state != "healthy":
+    """One that is there and yet slow, or failed the last calls of it, is degraded; unhealthy once calls of it are
+    refused because it failed again and again.
+    """
+    if health.state == "unhealthy":
+        return health
+    is_recent = time.monotonic() - upstream.used_at < RECENT_SECONDS
+    # Half-open counts too: until a call of it has worked, nothing says that it works again.
+    if is_recent and upstream.breaker.state != "closed":
+        sentence = "It is there, and yet it failed so many calls in a row that it is left alone for half a minute."
+        return Health("unhealthy", sentence, {**health.data, "failure": "upstream_unavailable"})
+    if health.state == "degraded":
         return health
     milliseconds = float(health.data.get("milliseconds", 0.0))
     if milliseconds > SLOW_MILLISECONDS:
         return Health("degraded", f"It took {milliseconds / 1000:.1f} s to answer.", health.data)
-    calls = upstream.health()
-    if calls.state != "healthy" and time.monotonic() - upstream.used_at < RECENT_SECONDS:
+    if is_recent and upstream.breaker.failures:
         return Health("degraded", "It is there, and yet the last calls of it failed.", health.data)
     return health

@@ -12,10 +12,13 @@ from servers.runtimes.base import Health
 from servers.runtimes.upstreams import Upstream
 
 _HEADERS = {"User-Agent": "Mooring", "Accept": "*/*"} | hops.FIRST
+# Bad gateway, unavailable, gateway timeout: said in place of the origin, or by one that serves nobody.
+_AWAY = frozenset({502, 503, 504})
 
 
 async def probe(upstream: Upstream, *, seconds: float = 5.0) -> Health:
-    """Ask for the head of the origin's root. Whatever it answers, even that there is no such page, it is alive.
+    """Ask for the head of the origin's root. Even one that answers that there is no such page is alive; not one that
+    says that it, or what is behind it, is away.
 
     It passes by the limit of calls and the breaker, which tell of calls and not of the upstream.
     """
@@ -41,9 +44,10 @@ async def probe(upstream: Upstream, *, seconds: float = 5.0) -> Health:
 def _answered(status: int, data: dict[str, object]) -> Health:
     if status == 429:
         return Health("degraded", "It refuses requests because there are too many.", data)
-    # What does not know HEAD says 501, and is none the worse.
+    # What does not know HEAD says 501, and is none the worse. A 500 may be of this one page, which no tool asks for.
     if status >= 500 and status != 501:
-        return Health("degraded", f"It answers with status {status}.", data | {"failure": "upstream_failed"})
+        state = "unhealthy" if status in _AWAY else "degraded"
+        return Health(state, f"It answers with status {status}.", data | {"failure": "upstream_failed"})
     return Health("healthy", "", data)
 
 

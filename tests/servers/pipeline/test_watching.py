@@ -24,12 +24,16 @@ from servers.runner.engine import Capabilities, RunSpec
 from servers.runner.errors import Refused
 from servers.runner.fake import FakeEngine
 from servers.runtimes.base import Health
-from servers.runtimes.breaker import Verdict
+from servers.runtimes.breaker import FAILURES_TO_OPEN, Breaker, Verdict
 from servers.runtimes.http.probing import probe
-from servers.runtimes.upstreams import Upstreams
+from servers.runtimes.upstreams import Upstream, Upstreams
+from servers.services import alerting
+from servers.services.alerting import UNHEALTHY_AFTER
+from servers.services.health import health_of
 from tests.conftest import World
 from tests.runners import Clock, fake_engine
 from tests.servers.runtimes.remote.peers import Handler, Peer, handshake, modern, never, peer_running, stream
+from tests.servers.runtimes.test_upstreams import Clock
 from tests.servers.services.test_watching import Place, manifest, tool
 
 Json = dict[str, Any]
@@ -325,12 +329,15 @@ async def rude(_peer: Peer, request: web.Request, _message: Json) -> web.StreamR
         (status(405), "healthy", ""),
         (status(501), "healthy", ""),
         (status(429), "degraded", "too many"),
-        (status(503), "degraded", "status 503"),
+        (status(500), "degraded", "status 500"),
+        (status(502), "unhealthy", "status 502"),
+        (status(503), "unhealthy", "status 503"),
+        (status(504), "unhealthy", "status 504"),
         (never, "unhealthy", "did not answer within 0.2 s"),
         (rude, "unhealthy", "not valid HTTP"),
     ],
 )
-async def test_whatever_an_origin_answers_it_is_there(
+async def test_an_origin_that_answers_is_there_unless_it_says_that_it_is_not(
     peer: Peer, upstreams: Upstreams, answer: Handler, state: str, words: str
 ) -> None:
     peer.serve = answer
@@ -358,3 +365,60 @@ async def test_one_that_is_slow_or_fails_its_calls_is_degraded(upstreams: Upstre
     assert judged(well, upstream).state == "degraded"
     upstream.used_at -= 301
     assert judged(well, upstream).state == "healthy"
+
+
+async def test_one_whose_calls_are_refused_is_unhealthy_until_one_of_them_works(upstreams: Upstreams) -> None:
+    upstream, clock = upstreams.get("acme", "https://api.example"), Clock()
+    upstream.breaker = Breaker(clock=clock)
+    well = Health("healthy", "", {"milliseconds": 20.0})
+    await failed(upstream, FAILURES_TO_OPEN)
+    found = judged(well, upstream)
+    assert (found.state, found.data["failure"]) == ("unhealthy", "upstream_unavailable")
+    assert "left alone" in found.detail
+    busy = Health("degraded", "It refuses requests because there are too many.", {})
+    assert judged(busy, upstream).state == "unhealthy"
+    clock.now += 60  # a call may try it again, and none has
+    assert judged(well, upstream).state == "unhealthy"
+    async with upstream.visit() as visit:
+        visit.verdict = Verdict.SUCCEEDED
+    assert judged(well, upstream).state == "healthy"
+    await failed(upstream, FAILURES_TO_OPEN)
+    upstream.used_at -= 301  # long ago: what a look finds says more
+    assert judged(well, upstream).state == "healthy"
+
+
+async def failed(upstream: Upstream, times: int) -> None:
+    for _ in range(times):
+        async with upstream.visit() as visit:
+            visit.verdict = Verdict.FAILED
+
+
+@pytest.mark.parametrize("outage", ["it answers with 503", "its calls fail"])
+async def test_an_outage_of_an_http_api_is_told_and_counted(place: Place, peer: Peer, outage: str) -> None:
+    origin = peer.url.removesuffix("/mcp")
+    peer.answers("HEAD", 503 if outage == "it answers with 503" else 200)
+    await in_thread(lambda: place.publish(manifest(tool("a", f"{origin}/a"))))
+    async with watching() as (watcher, runtimes):
+        upstream = runtimes.upstreams.get(str(place.world.acme.id), origin)
+        if outage == "its calls fail":
+            await failed(upstream, FAILURES_TO_OPEN)
+        for _ in range(UNHEALTHY_AFTER):
+            await in_thread(lambda: alone(place))
+            await watcher.round()
+    uptime, told, detail = await in_thread(lambda: told_of(place))
+    assert uptime == {"24h": 0.0, "7d": 0.0, "30d": 0.0}
+    (letter,) = told
+    assert "does not answer" in letter.subject
+    assert detail in letter.body
+
+
+def told_of(place: Place) -> tuple[dict[str, float | None], list[Any], str]:
+    """After beat has looked: the uptime of its one upstream, the letters on it, and how it is."""
+    from django.core import mail
+
+    before = len(mail.outbox)
+    for tenant, watch in alerting.news():
+        if tenant == place.world.acme.id:
+            alerting.tell(watch)
+    (upstream,) = health_of(place.server).upstreams
+    return upstream.uptime, mail.outbox[before:], upstream.watch.detail
