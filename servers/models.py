@@ -91,6 +91,7 @@ class Resource(DraftRow):
     blob = models.TextField(blank=True, help_text="base64; used when there is no text")
     remote = OrderedJSONField(default=dict, blank=True, help_text="where it is read from, if elsewhere")
     annotations = OrderedJSONField(default=dict, blank=True)
+    cache = OrderedJSONField(default=dict, blank=True, help_text="{seconds, stale_seconds, shared}, or empty")
 
     class Meta(DraftRow.Meta):
         abstract = False
@@ -106,6 +107,7 @@ class ResourceTemplate(DraftRow):
     completions = OrderedJSONField(default=dict, blank=True, help_text="variable → list of proposed values")
     remote = OrderedJSONField(default=dict, blank=True, help_text="where it is read from, if elsewhere")
     annotations = OrderedJSONField(default=dict, blank=True)
+    cache = OrderedJSONField(default=dict, blank=True, help_text="{seconds, stale_seconds, shared}, or empty")
 
     class Meta(DraftRow.Meta):
         abstract = False

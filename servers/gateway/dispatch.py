@@ -21,7 +21,7 @@ from servers.pipeline.material import LIVE
 from servers.pipeline.principals import Principal
 from servers.pipeline.snapshot import Snapshot
 from servers.protocol import handshake, modern
-from servers.protocol.content import call_result
+from servers.protocol.content import DEGRADED, call_result
 from servers.protocol.envelope import Envelope
 from servers.protocol.revisions import MODERN
 from servers.protocol.tokens import Sealer
@@ -179,7 +179,10 @@ async def _read(call: Call, snapshot: Snapshot, endpoint: Endpoint, client: Clie
         work = reading.get_prompt(params, snapshot, revision, asked)
     else:
         work = reading.completed(params, snapshot, asked)
-    return await _while_wanted(work, call, client)
+    result = await _while_wanted(work, call, client)
+    if DEGRADED in result.get("_meta", ()):
+        call.code = "degraded"
+    return result
 
 
 async def _call_tool(call: Call, snapshot: Snapshot, endpoint: Endpoint, client: Client) -> Json:

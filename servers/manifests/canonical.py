@@ -157,9 +157,12 @@ def _tool(tool: Json) -> Json:
     short = _without(tool, **_DESCRIBED)
     if "http" in short:
         short["http"] = _http(short["http"])
-    if "cache" in short:
-        short["cache"] = _without(short["cache"], stale_seconds=0, shared=False)
-    return _remote(short)
+    return _remembered(_remote(short))
+
+
+def _remembered(part: Json) -> Json:
+    """The part with its `cache` shortened, if it has one."""
+    return part | {"cache": _without(part["cache"], stale_seconds=0, shared=False)} if "cache" in part else part
 
 
 def _remote(part: Json) -> Json:
@@ -186,11 +189,11 @@ def _parameter(parameter: Json) -> Json:
 
 
 def _resource(resource: Json) -> Json:
-    return _remote(_without(resource, **_DESCRIBED, mime_type=""))
+    return _remembered(_remote(_without(resource, **_DESCRIBED, mime_type="")))
 
 
 def _resource_template(template: Json) -> Json:
-    return _remote(_without(template, **_DESCRIBED, mime_type="", completions={}))
+    return _remembered(_remote(_without(template, **_DESCRIBED, mime_type="", completions={})))
 
 
 def _prompt(prompt: Json) -> Json:

@@ -192,7 +192,9 @@ def _part_problems(section: str, part: Json, within: Json) -> Iterator[Problem]:
         yield from _tool_problems(part, within.get("variables", {}), within.get("secrets", {}))
     elif section == "resources":
         yield from _resource_problems(part)
+        yield from _cache_problems(part)
     elif section == "resource_templates":
+        yield from _cache_problems(part)
         yield from _template_problems(part)
     else:
         yield from _prompt_problems(part)
@@ -219,6 +221,11 @@ def _schema_problems(where: str, schema: Json) -> Iterator[Problem]:
         schemas.compile_schema(schema)
     except InvalidInput as error:
         yield where, error.message
+
+
+def _cache_problems(part: Json) -> Iterator[Problem]:
+    if "cache" in part and "remote" not in part:
+        yield "cache", "Only what is read from an upstream is remembered; this is written here."
 
 
 def _resource_problems(resource: Json) -> Iterator[Problem]:

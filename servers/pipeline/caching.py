@@ -1,7 +1,8 @@
-"""Remembered answers of tools that allow it: fresh ones instead of a call, stale ones when the upstream is down.
+"""Remembered answers of tools and resources that allow it: fresh ones instead of a call, stale ones when the upstream
+is down.
 
 Two levels: this process, bounded in bytes, and behind it a `SharedAnswers` that other processes see. Callers who
-ask for the same answer at the same time share one call. What is remembered is only ever the success of a tool.
+ask for the same answer at the same time share one call. What is remembered is only ever a success.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import msgspec
 
+from servers.pipeline.remotes import Source
+from servers.protocol.errors import ProtocolError
 from servers.runtimes.base import UNSET, Outcome, ToolBinding, ToolCall
 from servers.runtimes.code.failures import DOWN as CODE_DOWN
+from servers.runtimes.remote.results import Completion, PromptAnswer, Reading
+from servers.runtimes.remote.tool import RemoteCall
 
 Json = dict[str, Any]
 MOST_BYTES = 64 * 1024 * 1024
@@ -81,17 +86,20 @@ class Answers:
     async def answer(
         self, key: bytes, policy: CachePolicy, call: Callable[[], Awaitable[Outcome]]
     ) -> Outcome:
-        """A fresh answer, or that of `call`; a stale one, marked as such, when the upstream is down."""
+        """A fresh answer, or that of `call`; a stale one, marked as such, when the upstream is down.
+
+        Whether it is down is told by the outcome's `failure`, or by the reason of the ProtocolError that `call` raises.
+        """
         kept = await self._find(key)
         if kept is not None and _age(kept) < policy.seconds:
             return kept.outcome()
-        outcome = await self._joined(key, policy, call)
-        if outcome.failure not in UPSTREAM_DOWN or kept is None:
-            return outcome
-        age = _age(kept)
-        if age >= policy.seconds + policy.stale_seconds:
-            return outcome
-        return kept.outcome(f"This answer is {age:.0f} s old: {outcome.failure.replace('_', ' ')}.")
+        try:
+            outcome = await self._joined(key, policy, call)
+        except ProtocolError as error:
+            if stale := _stale(kept, policy, error.reason):
+                return stale
+            raise
+        return _stale(kept, policy, outcome.failure) or outcome
 
     async def close(self) -> None:
         if self._shared is not None:
@@ -179,16 +187,49 @@ def _read(encoded: bytes) -> Kept | None:
         return None
 
 
+def _stale(kept: Kept | None, policy: CachePolicy, failure: str) -> Outcome | None:
+    """What may stand in for an answer that failed like this."""
+    if kept is None or failure not in UPSTREAM_DOWN:
+        return None
+    age = _age(kept)
+    if age >= policy.seconds + policy.stale_seconds:
+        return None
+    return kept.outcome(f"This answer is {age:.0f} s old: {failure.replace('_', ' ')}.")
+
+
 def _age(kept: Kept) -> float:
     return max(0.0, time.time() - kept.made)
 
 
-class CachedTool:
-    """A tool whose answers are remembered. `scope` is what the answers depend on beside arguments and caller; with
-    `by_session` each client session is a caller of its own, since what answers is.
+class _Cached:
+    """`scope` is what the answers depend on beside what is asked and by whom; with `by_session` each client session is
+    a caller of its own, since what answers is.
     """
 
     is_immediate = False
+
+    def __init__(
+        self, policy: CachePolicy, answers: Answers, scope: bytes, *, by_session: bool = False
+    ) -> None:
+        self._policy = policy
+        self._answers = answers
+        self._scope = scope
+        self._by_session = by_session
+
+    def _key(self, call: ToolCall | RemoteCall, asked: Any) -> bytes | None:
+        """None for a caller without a name, who cannot be told from others."""
+        if self._policy.shared:
+            caller = ("", "")
+        elif call.principal:
+            caller = (call.principal, call.session if self._by_session else "")
+        else:
+            return None
+        parts = (self._scope, *caller, asked)
+        return hashlib.sha256(msgspec.msgpack.encode(parts, order="deterministic")).digest()
+
+
+class CachedTool(_Cached):
+    """A tool whose answers are remembered."""
 
     def __init__(
         self,
@@ -199,21 +240,45 @@ class CachedTool:
         *,
         by_session: bool = False,
     ) -> None:
+        super().__init__(policy, answers, scope, by_session=by_session)
         self._binding = binding
-        self._by_session = by_session
-        self._policy = policy
-        self._answers = answers
-        self._scope = scope
 
     async def call(self, call: ToolCall) -> Outcome:
-        if not self._policy.shared and not call.principal:
+        key = self._key(call, call.arguments)
+        if key is None:
             return await self._binding.call(call)
         # Several may wait for one answer, and most find it made: nobody is told of how it comes about.
         quiet = replace(call, listener=None)
-        return await self._answers.answer(self._key(call), self._policy, lambda: self._binding.call(quiet))
+        return await self._answers.answer(key, self._policy, lambda: self._binding.call(quiet))
 
-    def _key(self, call: ToolCall) -> bytes:
-        caller = "" if self._policy.shared else call.principal
-        session = call.session if self._by_session and not self._policy.shared else ""
-        parts = (self._scope, caller, session, call.arguments)
-        return hashlib.sha256(msgspec.msgpack.encode(parts, order="deterministic")).digest()
+
+class CachedSource(_Cached):
+    """A resource, or the resources of a template, of which readings are remembered."""
+
+    def __init__(
+        self,
+        source: Source,
+        policy: CachePolicy,
+        answers: Answers,
+        scope: bytes,
+        *,
+        by_session: bool = False,
+    ) -> None:
+        super().__init__(policy, answers, scope, by_session=by_session)
+        self._source = source
+
+    async def read(self, uri: str, call: RemoteCall) -> Reading:
+        key = self._key(call, uri)
+        if key is None:
+            return await self._source.read(uri, call)
+        outcome = await self._answers.answer(key, self._policy, lambda: self._read(uri, call))
+        return Reading(outcome.content, degraded=outcome.degraded)
+
+    async def _read(self, uri: str, call: RemoteCall) -> Outcome:
+        return Outcome((await self._source.read(uri, call)).contents)
+
+    async def get(self, arguments: Mapping[str, str], call: RemoteCall) -> PromptAnswer:
+        return await self._source.get(arguments, call)
+
+    async def complete(self, argument: Json, context: Json | None, call: RemoteCall) -> Completion:
+        return await self._source.complete(argument, context, call)

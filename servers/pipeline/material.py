@@ -49,11 +49,13 @@ class Material:
     members: tuple[Member, ...] = ()
     definitions: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
 
-    def digest_for(self, tool: Json) -> bytes:
-        """Of all that a tool's answers depend on, besides arguments and caller. Secrets cannot be read back."""
+    def digest_for(self, part: Json) -> bytes:
+        """Of all that a tool's or resource's answers depend on, besides what is asked and by whom. Secrets cannot be
+        read back.
+        """
         parts = (
             str(self.server),
-            tool,
+            part,
             self.manifest.get("upstreams", {}),
             self.variables,
             self.secrets,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from mooring import __version__
 from servers import schemas
 from servers.pipeline import definitions
-from servers.pipeline.caching import Answers, CachedTool, CachePolicy, SharedAnswers
+from servers.pipeline.caching import Answers, CachedSource, CachedTool, CachePolicy, SharedAnswers
 from servers.pipeline.material import Material
 from servers.pipeline.overriding import overridden
 from servers.pipeline.remotes import Remotes, Source
@@ -108,12 +109,12 @@ def parts_of(material: Material, runtimes: Runtimes) -> Parts:
             tool["name"]: _tool(tool, material, remotes, runtimes) for tool in _enabled(manifest, "tools")
         },
         resources={
-            part["uri"]: Content(part, remotes.resource(part) if "remote" in part else None)
+            part["uri"]: _content(part, remotes.resource, material, runtimes)
             for part in _enabled(manifest, "resources")
         },
-        templates=_templates(manifest, remotes),
+        templates=_templates(material, remotes, runtimes),
         prompts={
-            part["name"]: Content(part, remotes.prompt(part) if "remote" in part else None)
+            part["name"]: _content(part, remotes.prompt, material, runtimes)
             for part in _enabled(manifest, "prompts")
         },
         code=tuple(remotes.code),  # known once the parts are made
@@ -124,14 +125,39 @@ def _enabled(manifest: Json, kind: str) -> list[Json]:
     return [part for part in manifest.get(kind, []) if part.get("enabled", True)]
 
 
-def _templates(manifest: Json, remotes: Remotes) -> tuple[tuple[static.UriTemplate, Content], ...]:
+def _templates(
+    material: Material, remotes: Remotes, runtimes: Runtimes
+) -> tuple[tuple[static.UriTemplate, Content], ...]:
     """Parsed once; a draft's template that cannot be parsed is left out until it is mended."""
     parsed: list[tuple[static.UriTemplate, Content]] = []
-    for part in _enabled(manifest, "resource_templates"):
+    for part in _enabled(material.manifest, "resource_templates"):
         with contextlib.suppress(ValueError):
             template = static.parse_uri_template(part["uri_template"])
-            parsed.append((template, Content(part, remotes.template(part) if "remote" in part else None)))
+            parsed.append((template, _content(part, remotes.template, material, runtimes)))
     return tuple(parsed)
+
+
+def _content(
+    part: Json, source_of: Callable[[Json], Source], material: Material, runtimes: Runtimes
+) -> Content:
+    if "remote" not in part:
+        return Content(part)
+    source = source_of(part)
+    if "cache" in part and not source.is_immediate:
+        source = CachedSource(
+            source,
+            CachePolicy(**part["cache"]),
+            runtimes.answers,
+            material.digest_for(part),
+            by_session=_is_by_session(part, material),
+        )
+    return Content(part, source)
+
+
+def _is_by_session(part: Json, material: Material) -> bool:
+    """Whether each client session has a process of its own where the part comes from."""
+    upstream = material.manifest.get("upstreams", {}).get(part.get("remote", {}).get("upstream"), {})
+    return bool(upstream.get("mode") == "session")
 
 
 def _tool(tool: Json, material: Material, remotes: Remotes, runtimes: Runtimes) -> Tool:
@@ -168,11 +194,10 @@ def _binding(tool: Json, material: Material, remotes: Remotes, runtimes: Runtime
 def _remembering(tool: Json, binding: ToolBinding, material: Material, runtimes: Runtimes) -> ToolBinding:
     if "cache" not in tool or binding.is_immediate:
         return binding
-    upstream = material.manifest.get("upstreams", {}).get(tool.get("remote", {}).get("upstream"), {})
     return CachedTool(
         binding,
         CachePolicy(**tool["cache"]),
         runtimes.answers,
         material.digest_for(tool),
-        by_session=upstream.get("mode") == "session",
+        by_session=_is_by_session(tool, material),
     )

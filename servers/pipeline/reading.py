@@ -7,10 +7,11 @@ from typing import Any
 
 from servers.pipeline.parts import Content
 from servers.pipeline.snapshot import Snapshot
-from servers.protocol.content import fit_block
+from servers.protocol.content import DEGRADED, fit_block
 from servers.protocol.errors import ProtocolError, invalid_params, resource_not_found
 from servers.protocol.revisions import FEATURES, MODERN
 from servers.runtimes import static
+from servers.runtimes.remote.results import Reading
 from servers.runtimes.remote.tool import RemoteCall
 
 Json = dict[str, Any]
@@ -27,7 +28,9 @@ async def read_resource(
         raise invalid_params("resources/read needs the resource's uri as text.")
     found, values = _found(uri, snapshot, revision)
     if found.source is not None:
-        return {"contents": await _read_elsewhere(uri, found, revision, call)}
+        reading = await _read_elsewhere(uri, found, revision, call)
+        degraded = {"_meta": {DEGRADED: reading.degraded}} if reading.degraded else {}
+        return {"contents": reading.contents} | degraded
     if values is None:
         return {"contents": [_content(uri, found.part, found.part.get("text"))]}
     text = _filled(found.part.get("text", ""), values, call.answer_bytes)
@@ -48,7 +51,7 @@ def _found(uri: str, snapshot: Snapshot, revision: str) -> tuple[Content, Mappin
     return found
 
 
-async def _read_elsewhere(uri: str, found: Content, revision: str, call: RemoteCall) -> list[Json]:
+async def _read_elsewhere(uri: str, found: Content, revision: str, call: RemoteCall) -> Reading:
     assert found.source is not None
     try:
         return await found.source.read(uri, call)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol
 
 from servers.manifests import SECTIONS, source_of
 from servers.pipeline.material import LIVE, Material
@@ -20,7 +20,7 @@ from servers.runtimes.http.values import NotReady, Values
 from servers.runtimes.remote.calling import Caller
 from servers.runtimes.remote.configured import endpoint_of, seconds_of
 from servers.runtimes.remote.registry import RemoteClients
-from servers.runtimes.remote.results import Completion, PromptAnswer
+from servers.runtimes.remote.results import Completion, PromptAnswer, Reading
 from servers.runtimes.remote.tool import (
     RemoteCall,
     RemoteCompletions,
@@ -40,7 +40,11 @@ _HELD_BACK = (
 class Source(Protocol):
     """Where a resource or prompt is got from. Every method raises ProtocolError, in words for the caller."""
 
-    async def read(self, uri: str, call: RemoteCall) -> list[Json]: ...
+    @property
+    def is_immediate(self) -> bool:
+        """True when nobody is asked, so that there is nothing to remember."""
+
+    async def read(self, uri: str, call: RemoteCall) -> Reading: ...
 
     async def get(self, arguments: Mapping[str, str], call: RemoteCall) -> PromptAnswer: ...
 
@@ -51,10 +55,11 @@ class Source(Protocol):
 class _Refusing:
     """Answers whatever it is asked with why it cannot."""
 
+    is_immediate: ClassVar = True
     failure: str
     sentence: str
 
-    async def read(self, uri: str, call: RemoteCall) -> list[Json]:
+    async def read(self, uri: str, call: RemoteCall) -> Reading:
         raise self._error()
 
     async def get(self, arguments: Mapping[str, str], call: RemoteCall) -> PromptAnswer:
@@ -80,19 +85,22 @@ class _There:
 class _Remote:
     """One resource, template or prompt that is elsewhere."""
 
+    is_immediate = False
+
     def __init__(self, client: Caller, mask: Mask, there: _There, seconds: float) -> None:
         self._there = there
         self._resources = RemoteResources(client, seconds=seconds, masking=mask)
         self._prompt = RemotePrompt(client, there.theirs, seconds=seconds, masking=mask)
         self._completions = RemoteCompletions(client, seconds=seconds, masking=mask)
 
-    async def read(self, uri: str, call: RemoteCall) -> list[Json]:
+    async def read(self, uri: str, call: RemoteCall) -> Reading:
         """What the upstream calls by its own address is told by the one it has here."""
         theirs = self._there.theirs if uri == self._there.ours else uri
         reading = await self._resources.read(theirs, call)
-        return [
+        contents = [
             content | {"uri": uri} if content["uri"] == theirs else content for content in reading.contents
         ]
+        return replace(reading, contents=contents)
 
     async def get(self, arguments: Mapping[str, str], call: RemoteCall) -> PromptAnswer:
         return await self._prompt.get(arguments, call)

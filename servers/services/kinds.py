@@ -74,6 +74,7 @@ def _resource_fields(definition: Definition) -> dict[str, Any]:
         "blob": definition.get("blob", ""),
         "remote": definition.get("remote", {}),
         "annotations": definition.get("annotations", {}),
+        "cache": definition.get("cache", {}),
     }
 
 
@@ -81,7 +82,12 @@ def _resource_definition(row: Resource) -> Definition:
     content = {"blob": row.blob} if row.blob else {"text": row.text}
     content = {"remote": row.remote} if row.remote else content
     return _described(
-        row, uri=row.uri, mime_type=row.mime_type or ..., **content, annotations=row.annotations or ...
+        row,
+        uri=row.uri,
+        mime_type=row.mime_type or ...,
+        **content,
+        annotations=row.annotations or ...,
+        cache=row.cache or ...,
     )
 
 
@@ -93,6 +99,7 @@ def _template_fields(definition: Definition) -> dict[str, Any]:
         "remote": definition.get("remote", {}),
         "completions": definition.get("completions", {}),
         "annotations": definition.get("annotations", {}),
+        "cache": definition.get("cache", {}),
     }
 
 
@@ -105,6 +112,7 @@ def _template_definition(row: ResourceTemplate) -> Definition:
         remote=row.remote or ...,
         completions=row.completions or ...,
         annotations=row.annotations or ...,
+        cache=row.cache or ...,
     )
 
 

@@ -76,11 +76,15 @@ ANYTHING: msgspec.json.Decoder[Reply[Any]] = msgspec.json.Decoder(Reply[Any])
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A resource's contents. It may be kept for `ttl_ms`, and shown to everybody when `is_public`."""
+    """A resource's contents. It may be kept for `ttl_ms`, and shown to everybody when `is_public`.
+
+    `degraded` is as in an `Outcome`.
+    """
 
     contents: list[Json]
     ttl_ms: int = 0
     is_public: bool = False
+    degraded: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,24 @@ def test_an_http_tool_keeps_what_is_remembered_of_it(stage: Stage, alice: Client
     assert again["cache-seconds"] == "1.5"
 
 
+@pytest.mark.parametrize("kind", ["resources", "templates"])
+def test_a_remote_resource_is_remembered_until_the_form_says_otherwise(
+    alice: Client, pages: dict[str, str], draft: Callable[[], dict[str, Any]], kind: str
+) -> None:
+    section = {"resources": "resources", "templates": "resource_templates"}[kind]
+    fields = fields_of(alice.get(pages[kind]).content.decode())
+    wanted = {"cache-seconds": "60", "cache-stale_seconds": "600", "cache-shared": "on"}
+    assert alice.post(pages[kind], fields | wanted).status_code == 302
+    (row,) = draft()[section]
+    assert row["cache"] == {"seconds": 60, "stale_seconds": 600, "shared": True}
+    again = fields_of(alice.get(pages[kind]).content.decode())
+    assert again["cache-stale_seconds"] == "600"
+    assert alice.post(pages[kind], again | {"cache-seconds": ""}).status_code == 302
+    assert draft()[section] == MANIFEST[section]
+    refused = alice.post(pages[kind], again | {"cache-seconds": "never"})
+    assert refused.status_code == 422
+
+
 def test_a_remote_prompt_is_renamed_and_keeps_its_arguments(
     alice: Client, pages: dict[str, str], draft: Callable[[], dict[str, Any]]
 ) -> None:

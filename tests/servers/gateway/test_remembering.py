@@ -1,4 +1,4 @@
-"""Tools whose answers are remembered, as a caller meets them."""
+"""Tools and resources whose answers are remembered, as a caller meets them."""
 
 from __future__ import annotations
 
@@ -95,4 +95,83 @@ def test_only_a_tool_that_changes_nothing_may_be_remembered(world: World, remote
         manifest = services.draft_manifest(remote.server)
         manifest["tools"][0]["cache"] = {"seconds": 60}
         with pytest.raises(InvalidInput, match="readOnlyHint"):
+            services.replace_draft(remote.server, manifest, actor=world.actor)
+
+
+# ---- resources -------------------------------------------------------------------------------------------
+
+MAP, OSLO = "far://map", "far://city/Oslo"
+both_kinds = pytest.mark.parametrize("uri", [MAP, OSLO])
+
+
+@pytest.fixture
+def readable(world: World, remote: Remote) -> Callable[..., Remote]:
+    """A resource and a resource template of the peer, published with this `cache`."""
+
+    def publish(**cache: Any) -> Remote:
+        pinned = {"upstream": "peer", "digest": "a" * 64}
+        resource = {"name": "map", "uri": MAP, "remote": pinned | {"uri": MAP}, "cache": cache}
+        template = {"name": "city", "uri_template": "far://city/{name}", "remote": pinned, "cache": cache}
+        with tenant_scope(world.acme.id):
+            parts = {"resources": [resource], "resource_templates": [template]}
+            services.replace_draft(
+                remote.server, services.draft_manifest(remote.server) | parts, actor=world.actor
+            )
+        remote.publish()
+        return remote
+
+    return publish
+
+
+@both_kinds
+def test_what_was_read_is_remembered_for_its_caller_and_shared_only_when_the_resource_says_so(
+    world: World,
+    gateway: GatewayDriver,
+    peer: Peer,
+    key: str,
+    key_of: Callable[..., str],
+    readable: Callable[..., Remote],
+    uri: str,
+) -> None:
+    remote, other = readable(seconds=60), key_of(world.acme)
+    for caller in (key, key, other):
+        read = gateway.modern(remote.at, "resources/read", {"uri": uri}, key=caller).result
+        assert read["contents"] == [{"uri": uri, "text": "hello"}]
+    assert len(peer.said("resources/read")) == 2
+    readable(seconds=60, shared=True)
+    for caller in (key, key, other):
+        gateway.modern(remote.at, "resources/read", {"uri": uri}, key=caller)
+    assert len(peer.said("resources/read")) == 3
+
+
+@both_kinds
+def test_what_was_read_before_stands_in_for_an_upstream_that_is_gone_and_is_marked(
+    gateway: GatewayDriver,
+    peer: Peer,
+    key: str,
+    readable: Callable[..., Remote],
+    monkeypatch: pytest.MonkeyPatch,
+    uri: str,
+) -> None:
+    from servers.pipeline import caching
+
+    remote = readable(seconds=60, stale_seconds=600)
+    gateway.modern(remote.at, "resources/read", {"uri": uri}, key=key)
+    later = caching.time.time() + 120
+    monkeypatch.setattr(caching.time, "time", lambda: later)
+    peer.answers("resources/read", 503)
+    read = gateway.modern(remote.at, "resources/read", {"uri": uri}, key=key).result
+    assert read["contents"] == [{"uri": uri, "text": "hello"}]
+    assert read["_meta"]["mooring/degraded"] == "This answer is 120 s old: upstream failed."
+    refused = gateway.modern(remote.at, "resources/read", {"uri": "far://city/Bergen"}, key=key)
+    assert refused.error["data"]["code"] == "upstream_failed"
+
+
+def test_only_what_is_read_elsewhere_may_be_remembered(world: World, remote: Remote) -> None:
+    from mooring.errors import InvalidInput
+
+    with tenant_scope(world.acme.id):
+        manifest = services.draft_manifest(remote.server)
+        manifest["resources"] = [{"name": "a", "uri": "a://b", "text": "c", "cache": {"seconds": 60}}]
+        with pytest.raises(InvalidInput, match="written here"):
             services.replace_draft(remote.server, manifest, actor=world.actor)

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from servers.pipeline import caching
-from servers.pipeline.caching import Answers, CachedTool, CachePolicy
+from servers.pipeline.caching import Answers, CachedSource, CachedTool, CachePolicy
+from servers.protocol.errors import ProtocolError
 from servers.runtimes.base import Outcome, ToolCall, text_outcome
+from servers.runtimes.remote.results import Completion, Reading
+from servers.runtimes.remote.tool import RemoteCall
 
 
 class Counting:
@@ -193,3 +196,95 @@ async def test_memory_is_bounded_and_the_least_used_answer_goes_first(clock: lis
     assert tool.calls == 100
     await cached.call(asked(n=1))
     assert tool.calls == 101
+
+
+# ---- resources -------------------------------------------------------------------------------------------
+
+
+class Shelved:
+    """A source whose resources hold how often they were read; with `failure`, none."""
+
+    is_immediate = False
+
+    def __init__(self) -> None:
+        self.reads = 0
+        self.failure = ""
+        self.holding: asyncio.Event | None = None
+
+    async def read(self, uri: str, call: RemoteCall) -> Reading:
+        self.reads += 1
+        if self.holding is not None:
+            await self.holding.wait()
+        if self.failure:
+            raise ProtocolError(503, "It is down.", reason=self.failure)
+        return Reading([{"uri": uri, "text": str(self.reads)}])
+
+    async def get(self, *_: Any) -> Any:
+        raise NotImplementedError
+
+    async def complete(self, *_: Any) -> Completion:
+        return Completion(["Oslo"], None, False)
+
+
+def shelved(policy: CachePolicy, **more: Any) -> tuple[Shelved, CachedSource]:
+    source = Shelved()
+    return source, CachedSource(source, policy, Answers(**more), b"scope")
+
+
+def reader(principal: str = "key:a") -> RemoteCall:
+    return RemoteCall(0.0, 1024, principal)
+
+
+async def test_what_was_read_is_given_again_for_the_same_address_and_caller(clock: list[float]) -> None:
+    source, cached = shelved(CachePolicy(60))
+    first = await cached.read("a://1", reader())
+    assert await cached.read("a://1", reader()) == first
+    for uri, call in (("a://2", reader()), ("a://1", reader("key:b")), ("a://1", reader(""))):
+        await cached.read(uri, call)
+    assert source.reads == 4
+    clock[0] += 61
+    assert (await cached.read("a://1", reader())).contents == [{"uri": "a://1", "text": "5"}]
+
+
+async def test_an_old_reading_stands_in_while_the_upstream_is_down_and_for_nothing_else(
+    clock: list[float],
+) -> None:
+    source, cached = shelved(CachePolicy(60, stale_seconds=600))
+    first = await cached.read("a://1", reader())
+    clock[0] += 120
+    source.failure = "upstream_unreachable"
+    stale = await cached.read("a://1", reader())
+    assert (stale.contents, stale.degraded) == (
+        first.contents,
+        "This answer is 120 s old: upstream unreachable.",
+    )
+    source.failure = "resource_not_found"
+    with pytest.raises(ProtocolError, match="down"):
+        await cached.read("a://1", reader())
+    source.failure = "upstream_unreachable"
+    clock[0] += 600
+    with pytest.raises(ProtocolError, match="down"):
+        await cached.read("a://1", reader())
+
+
+async def test_those_who_read_at_the_same_time_share_one_reading_and_its_failure() -> None:
+    source, cached = shelved(CachePolicy(60, shared=True))
+    source.holding, source.failure = asyncio.Event(), "upstream_failed"
+    reads = [asyncio.ensure_future(cached.read("a://1", reader(f"key:{n}"))) for n in range(50)]
+    await asyncio.sleep(0)
+    source.holding.set()
+    outcomes = await asyncio.gather(*reads, return_exceptions=True)
+    assert source.reads == 1
+    assert {type(outcome) for outcome in outcomes} == {ProtocolError}
+
+
+async def test_other_processes_see_what_was_read(clock: list[float]) -> None:
+    shelf, source = Shelf(), Shelved()
+    here, there = (CachedSource(source, CachePolicy(60), Answers(shelf), b"scope") for _ in range(2))
+    assert await here.read("a://1", reader()) == await there.read("a://1", reader())
+    assert source.reads == 1
+
+
+async def test_completions_of_a_remembered_resource_are_asked_for() -> None:
+    _, cached = shelved(CachePolicy(60))
+    assert (await cached.complete({}, None, reader())).values == ["Oslo"]

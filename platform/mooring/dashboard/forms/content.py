@@ -129,6 +129,8 @@ class RemoteForm(RowForm):
     """A row that comes from elsewhere: what it holds is decided there, what it is called and says, here."""
 
     ours: tuple[str, ...] = ()
+    # Whether what is read may be remembered; `forms.remembering` asks for how long.
+    is_remembered = False
 
     @classmethod
     def initial_of(cls, row: Any) -> Definition:
@@ -137,7 +139,7 @@ class RemoteForm(RowForm):
 
     def over(self, definition: Definition) -> Definition:
         """The definition with what this form decides in the place of what it was."""
-        decided = {"name", "title", "description", "enabled", *self.ours}
+        decided = {"name", "title", "description", "enabled", "cache", *self.ours}
         kept = {name: value for name, value in definition.items() if name not in decided}
         return kept | self.base() | {name: value for name in self.ours if (value := self.cleaned_data[name])}
 
@@ -145,6 +147,7 @@ class RemoteForm(RowForm):
 class RemoteResourceForm(RemoteForm):
     field_order = ("name", "uri", "title", "description", "mime_type", "annotations", "is_enabled")
     ours = ("uri", "mime_type", "annotations")
+    is_remembered = True
 
     uri = forms.CharField(
         max_length=1_000,
@@ -159,6 +162,7 @@ class RemoteResourceForm(RemoteForm):
 class RemoteTemplateForm(RemoteForm):
     ours = ("mime_type", "completions", "annotations")
     field_order = ("name", "title", "description", *ours, "is_enabled")
+    is_remembered = True
 
     mime_type = forms.CharField(required=False, max_length=120, label="MIME type")
     completions = JsonField(

@@ -26,6 +26,7 @@ from mooring.dashboard.forms.content import (
     TemplateForm,
 )
 from mooring.dashboard.forms.problems import attempt
+from mooring.dashboard.forms.remembering import CacheForm
 from mooring.dashboard.forms.rows import RowSet, filled, longer, wants_row
 from mooring.dashboard.gate import tenant_page
 from mooring.dashboard.pages import page_of, show
@@ -121,13 +122,14 @@ def detail(request: PageRequest, access: Access, server: str, kind: str, row: UU
 
 def _edit(request: PageRequest, access: Access, server: Server, kind: Kind, row: Any) -> HttpResponse:
     form, lists = _forms(request, kind, row)
+    cache = _cache(request, form, row)
     if request.method == "POST":
         access.require("servers:write")
         # Every part is asked, so that every problem shows at once.
-        parts: list[RowForm | RowSet] = [form, *lists.values()]
+        parts: list[RowForm | RowSet | CacheForm] = [form, *lists.values(), *([cache] if cache else [])]
         valid = not {part.is_valid() for part in parts} - {True}
         if valid and not wants_row(request):
-            definition = _definition(form, lists, row)
+            definition = _definition(form, lists, row) | (cache.definition() if cache else {})
             saved = attempt(
                 form, lambda: kind.save(server, actor=access.actor, row=row, definition=definition)
             )
@@ -135,7 +137,13 @@ def _edit(request: PageRequest, access: Access, server: Server, kind: Kind, row:
                 messages.success(request, f"The {kind.noun} {saved.name} is saved in the draft.")
                 return redirect("dashboard:content_row", access.tenant.slug, server.slug, kind.word, saved.id)
     is_refused = request.method == "POST" and not wants_row(request)
-    context = server_context(server, "content") | {"kind": kind, "row": row, "form": form, **lists}
+    context = server_context(server, "content") | {
+        "kind": kind,
+        "row": row,
+        "form": form,
+        "cache": cache,
+        **lists,
+    }
     return show(request, "dashboard/content_row.html", context, status=422 if is_refused else 200)
 
 
@@ -158,6 +166,12 @@ def _forms(request: PageRequest, kind: Kind, row: Any) -> tuple[RowForm, dict[st
         "arguments": ArgumentRows(prefix="arguments", initial=arguments),
         "messages_rows": MessageRows(prefix="messages_rows", initial=row.messages if row else []),
     }
+
+
+def _cache(request: PageRequest, form: RowForm, row: Any) -> CacheForm | None:
+    if not isinstance(form, RemoteForm) or not form.is_remembered:
+        return None
+    return CacheForm(posted(request), initial=row.cache, prefix="cache")
 
 
 def _definition(form: Any, lists: dict[str, RowSet], row: Any) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
 from mooring.dashboard.forms.problems import attempt
+from mooring.dashboard.forms.remembering import CacheForm
 from mooring.dashboard.forms.rows import RowSet, longer, wants_row
 from mooring.dashboard.forms.tools import (
-    CacheForm,
     ConstantForm,
     ConstantRows,
     HttpForm,
