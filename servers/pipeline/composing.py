@@ -1,6 +1,6 @@
 """A server made of others of its tenant: their parts under one roof, named apart by a prefix.
 
-A member that is missing costs only its own parts. What is called through a composition runs as its member's:
+A member that is missing costs only its own parts; one whose upstream is down keeps them listed. What is called through a composition runs as its member's:
 with the member's variables, secrets and switches.
 """
 
@@ -12,23 +12,26 @@ from typing import Any
 
 from servers.pipeline.material import Material, Member
 from servers.pipeline.overriding import overridden
-from servers.pipeline.parts import Parts, Runtimes, Tool, parts_of
+from servers.pipeline.parts import Content, Parts, Runtimes, Tool, parts_of
+from servers.runtimes.static import UriTemplate
 
 LONGEST_NAME = 128
 MOST_TOLD = 20
 LONGEST_INSTRUCTIONS = 20_000
+Templates = tuple[tuple[UriTemplate, Content], ...]
 
 
 def composed(material: Material, runtimes: Runtimes) -> tuple[Parts, tuple[str, ...]]:
-    """The server's own parts and its members', and sentences on what is missing.
+    """The server's own parts and its members', and sentences on what is missing or may fail.
 
     Of two parts with one name or URI the first is served: the server's own, then in the order of its members.
     """
     parts = parts_of(material, runtimes)
     missing: list[str] = []
     for member in material.members:
-        if member.material is None:
+        if member.missing:
             missing.append(f"{member.slug}: {member.missing}")
+        if member.material is None:
             continue
         parts, refused = _joined(parts, parts_of(member.material, runtimes), member, material)
         missing += [f"{member.slug}: {what}" for what in refused]
@@ -48,16 +51,20 @@ def _joined(parts: Parts, added: Parts, member: Member, whole: Material) -> tupl
         for name, prompt in _free(added.prompts, parts.prompts, member.prefix, "prompt", refused)
     }
     resources = dict(_free(added.resources, parts.resources, "", "resource", refused))
-    taken = {template.part["uri_template"] for _, template in parts.templates}
-    templates = tuple(pair for pair in added.templates if pair[1].part["uri_template"] not in taken)
+    taken = _by_uri(parts.templates)
+    templates = _free(_by_uri(added.templates), taken, "", "resource template", refused)
     joined = Parts(
         tools=parts.tools | tools,
         resources=parts.resources | resources,
-        templates=parts.templates + templates,
+        templates=parts.templates + tuple(pair for _, pair in templates),
         prompts=parts.prompts | prompts,
         code=parts.code + added.code,
     )
     return joined, refused
+
+
+def _by_uri(templates: Templates) -> dict[str, tuple[UriTemplate, Content]]:
+    return {template.part["uri_template"]: (parsed, template) for parsed, template in templates}
 
 
 def _free(

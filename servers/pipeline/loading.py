@@ -249,7 +249,10 @@ def _member(whole: Server, wanted: Mapping[str, Any]) -> Member:
         return Member(slug, prefix, server.id, missing=f"nothing is published on {channel}.")
     if choice.manifest.get("members"):
         return Member(slug, prefix, server.id, missing="it is made of others itself.")
-    return Member(slug, prefix, server.id, _material(server, choice))
+    down = services.unhealthy_upstreams(server, channel)
+    # Where that is, is none of its callers' business.
+    missing = "something that it depends on does not answer." if down else ""
+    return Member(slug, prefix, server.id, _material(server, choice), missing)
 
 
 def _switch(override: Override) -> Switch:

@@ -19,7 +19,9 @@ LIVE, DRAFT = "live", "draft"
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One of the servers that another is made of. Without `material` it is missing, and `missing` says why."""
+    """One of the servers that another is made of. Without `material` it is missing, and `missing` says why; with it,
+    `missing` says why calls of it may fail.
+    """
 
     slug: str
     prefix: str

@@ -24,7 +24,7 @@ KINDS = ("tools", "resources", "resourceTemplates", "prompts")
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`missing` tells which members of a composition, or parts of them, are not served and why.
+    """`missing` tells which members of a composition, or parts of them, are not served or may fail, and why.
 
     `members` are the servers it is made of; with `may_gain`, one of them does not exist yet. `switches` are those of
     all of them; `code` is what has to run for its calls to be answered, where that is started ahead.

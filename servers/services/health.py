@@ -90,10 +90,11 @@ def health_of(server: Server) -> ServerHealth:
     )
 
 
-def unhealthy_upstreams(server: Server, most: int = 3) -> list[str]:
-    """Names of a few, for a notice."""
-    unhealthy = UpstreamWatch.objects.filter(server=server, state="unhealthy")
-    return list(unhealthy.values_list("name", flat=True)[:most])
+def unhealthy_upstreams(server: Server, channel: str = "", most: int = 3) -> list[str]:
+    """Names of a few, for a notice; with a `channel`, of those that what it serves depends on."""
+    lately = timezone.now() - 3 * IDLE_EVERY
+    unhealthy = UpstreamWatch.objects.filter(server=server, state="unhealthy", probed_at__gte=lately)
+    return [watch.name for watch in unhealthy if not channel or channel in watch.channels][:most]
 
 
 def _failures(probes: Iterable[UpstreamProbe], watches: Mapping[UUID, UpstreamWatch]) -> list[Failure]:

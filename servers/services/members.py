@@ -7,38 +7,39 @@ from dataclasses import dataclass
 from typing import Any
 
 from servers.models import Channel, Server, Version
+from servers.services.health import unhealthy_upstreams
 
 LIVE = "live"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One member of the draft. `missing` is why nothing of it can be served, or ""."""
+    """One member of the draft. `missing` is why nothing of it can be served, or ""; `down` names what it depends on
+    and what does not answer.
+    """
 
     slug: str
     channel: str
     prefix: str
     missing: str
+    down: list[str]
 
 
 def members_of(server: Server) -> list[Part]:
     """Those of the draft, in their order."""
-    return [
-        Part(
-            wanted["server"],
-            wanted.get("channel", LIVE),
-            wanted.get("prefix", ""),
-            _missing(server, wanted),
-        )
-        for wanted in server.members
-    ]
+    return [_part(server, wanted) for wanted in server.members]
 
 
-def _missing(whole: Server, wanted: Mapping[str, Any]) -> str:
+def _part(whole: Server, wanted: Mapping[str, Any]) -> Part:
     slug, channel = wanted["server"], wanted.get("channel", LIVE)
     found = Server.objects.filter(tenant_id=whole.tenant_id, slug=slug, deleted_at__isnull=True).first()
     if found is None or found.id == whole.id:
-        return "There is no such server."
+        return Part(slug, channel, wanted.get("prefix", ""), "There is no such server.", [])
+    down = unhealthy_upstreams(found, channel)
+    return Part(slug, channel, wanted.get("prefix", ""), _missing(found, channel), down)
+
+
+def _missing(found: Server, channel: str) -> str:
     served = Channel.objects.filter(server=found, name=channel).select_related("version").first()
     version = served.version if served else Version.objects.filter(server=found, number=channel).first()
     if version is None:

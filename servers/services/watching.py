@@ -27,6 +27,7 @@ from servers.runtimes.http.values import NotReady, Values
 from servers.runtimes.remote.configured import endpoint_of
 from servers.runtimes.remote.endpoint import Endpoint
 from servers.services.secrets import secrets_of
+from tenants.changes import announce
 
 Json = dict[str, Any]
 EVERY = timedelta(minutes=1)
@@ -221,6 +222,7 @@ def record_probes(found: Sequence[tuple[UpstreamWatch, Health]]) -> None:
     healths = {watch.id: health for watch, health in found}
     with transaction.atomic(using=router.db_for_write(UpstreamWatch)):
         watches = list(UpstreamWatch.objects.select_for_update().filter(id__in=healths).order_by("id"))
+        were_unhealthy = {watch.id for watch in watches if watch.state == "unhealthy"}
         for watch in watches:
             _say(watch, healths[watch.id], now)
         UpstreamWatch.objects.bulk_update(
@@ -232,6 +234,10 @@ def record_probes(found: Sequence[tuple[UpstreamWatch, Health]]) -> None:
             for watch in watches
             if watch.state != "unknown"
         )
+        turned = [watch for watch in watches if (watch.state == "unhealthy") != (watch.id in were_unhealthy)]
+        # Lists of servers that are made of theirs say so.
+        for server, tenant in {(watch.server_id, watch.tenant_id) for watch in turned}:
+            announce("server", tenant=tenant, ref=str(server))
 
 
 def _say(watch: UpstreamWatch, health: Health, now: datetime) -> None:

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mooring.scope import tenant_scope
+from mooring.scope import system_scope, tenant_scope
 from servers import services
-from servers.models import Server
+from servers.models import Server, UpstreamWatch
+from servers.services.watching import record_probes
 from tests.mooring.dashboard.conftest import errors_of, fields_of
 from tests.mooring.dashboard.test_pages import faults_of
+from tests.servers.services.test_watching import DOWN, HEALTHY
 
 if TYPE_CHECKING:
     from django.test import Client
@@ -58,6 +60,27 @@ def test_a_member_without_a_version_on_its_channel_is_missing(
     fields = fields_of(alice.get(page).content.decode())
     alice.post(page, fields | {"members-0-server": "sky", "members-0-channel": "beta"})
     assert "Nothing is published on beta." in alice.get(page).content.decode()
+
+
+def test_a_member_whose_upstream_does_not_answer_is_shown_with_a_way_to_see_why(
+    stage: Stage, alice: Client, whole: str
+) -> None:
+    with tenant_scope(stage.world.acme.id):
+        sky = Server.objects.get(slug="sky")
+        made = Server.objects.get(slug="whole")
+        services.update_server(made, actor=stage.world.actor, members=[{"server": "sky"}])
+    with system_scope():
+        watch = UpstreamWatch.objects.filter(server=sky)[0]
+        record_probes([(watch, DOWN)])
+    shown = alice.get(f"{whole}settings/")
+    assert faults_of(shown) == []
+    text = shown.content.decode()
+    assert "does not answer" in text
+    assert watch.name in text
+    assert f"{stage.base}servers/sky/health/" in text
+    with system_scope():
+        record_probes([(watch, HEALTHY)])
+    assert "does not answer" not in alice.get(f"{whole}settings/").content.decode()
 
 
 def test_a_member_twice_is_refused_above_the_rows(stage: Stage, alice: Client, whole: str) -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from mooring.errors import InvalidInput
-from mooring.scope import tenant_scope
+from mooring.scope import system_scope, tenant_scope
 from servers import services
-from servers.models import Server
+from servers.models import Server, UpstreamWatch
+from servers.runtimes.base import Health
+from servers.services.watching import record_probes
 from tests.conftest import World
 from tests.servers.conftest import GatewayDriver
+from tests.servers.gateway.test_remote import peer
+from tests.servers.runtimes.remote.peers import Peer, never
+from tests.servers.services.test_watching import DOWN, HEALTHY
 
 Json = dict[str, Any]
+__all__ = ["peer"]
 
 
 def static_server(title: str, **more: Any) -> Json:
@@ -103,6 +110,76 @@ def test_a_dead_member_costs_only_its_own_tools_and_the_list_says_who_is_missing
     assert [tool["name"] for tool in listed["tools"]] == ["echo", "two_echo"]
     assert listed["_meta"]["mooring/missing"] == ["one: there is no such server."]
     assert said(gateway, desk, "two_echo", key) == "Two"
+
+
+def reaching(url: str) -> Json:
+    """A server with two tools: one that needs nothing, and one that needs what is at the URL."""
+    far = {
+        "name": "far",
+        "input_schema": {"type": "object"},
+        "http": {"method": "GET", "url": url, "timeout_seconds": 0.3},
+    }
+    whole = static_server("One")
+    return whole | {"tools": [*whole["tools"], far]}
+
+
+def looked_at(world: World, gateway: GatewayDriver, health: Health) -> None:
+    """As a gateway does that has probed the only upstream of `one`."""
+    with system_scope():
+        (watch,) = UpstreamWatch.objects.filter(tenant=world.acme, server__slug="one")
+        record_probes([(watch, health)])
+    gateway.settle()
+
+
+def test_a_member_with_a_dead_upstream_costs_only_its_own_tools_in_time_and_the_list_says_so(
+    world: World,
+    gateway: GatewayDriver,
+    desk: str,
+    key: str,
+    publish: Callable[[str, Json], str],
+    peer: Peer,
+) -> None:
+    publish("one", reaching(peer.url))
+    peer.serve = never
+    began = time.monotonic()
+    late = gateway.call(desk, "one_far", {}, key=key)
+    assert late["isError"]
+    assert "did not answer within 0.3 s" in late["content"][0]["text"]
+    assert time.monotonic() - began < 5
+    for _ in range(4):
+        gateway.call(desk, "one_far", {}, key=key)
+    began = time.monotonic()
+    assert "failed several times in a row" in said(gateway, desk, "one_far", key)
+    assert [said(gateway, desk, name, key) for name in ("echo", "one_echo", "two_echo")] == [
+        "Desk",
+        "One",
+        "Two",
+    ]
+    assert time.monotonic() - began < 5
+    assert "mooring/missing" not in gateway.modern(desk, "tools/list", key=key).result["_meta"]
+    looked_at(world, gateway, DOWN)
+    for method in ("tools/list", "prompts/list", "resources/list"):
+        listed = gateway.modern(desk, method, key=key).result
+        assert listed["_meta"]["mooring/missing"] == ["one: something that it depends on does not answer."]
+    assert names(gateway, desk, key) == ["echo", "one_echo", "one_far", "two_echo"]
+    assert said(gateway, desk, "one_echo", key) == "One"
+    looked_at(world, gateway, HEALTHY)
+    assert "mooring/missing" not in gateway.modern(desk, "tools/list", key=key).result["_meta"]
+
+
+def test_of_two_templates_with_one_address_the_first_is_served_and_the_other_is_told(
+    gateway: GatewayDriver, key: str, publish: Callable[[str, Json], str]
+) -> None:
+    rooms = {"name": "room", "uri_template": "house://{room}", "text": "The {room}."}
+    for slug in ("one", "two"):
+        publish(slug, static_server(slug, resource_templates=[rooms]))
+    members = [{"server": slug, "prefix": f"{slug}_"} for slug in ("one", "two")]
+    at = publish("both", static_server("Both", members=members))
+    listed = gateway.modern(at, "resources/templates/list", key=key).result
+    assert [template["uriTemplate"] for template in listed["resourceTemplates"]] == ["house://{room}"]
+    assert listed["_meta"]["mooring/missing"] == [
+        "two: its resource template house://{room} is not served, since house://{room} is there already."
+    ]
 
 
 def test_a_tool_switched_off_at_its_member_is_off_in_the_composition(
