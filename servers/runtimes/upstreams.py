@@ -13,12 +13,17 @@ from weakref import WeakValueDictionary
 
 import aiohttp
 
+from servers.runtimes.alarms import TimeLimit
 from servers.runtimes.base import Health
 from servers.runtimes.breaker import Breaker, Pass, Verdict
 
 CONCURRENT_CALLS = 32
 # Calls that may wait for room, four for each that runs. More would only wait to be too late.
 QUEUED_CALLS = 128
+# Of its time, what a call may wait for room: who waits longer is let in too late to be answered, and the upstream works
+# for nobody. Where that is very little, a moment all the same.
+WAITING_SHARE = 0.1
+LEAST_WAITING_SECONDS = 0.1
 # When to try again where so many wait: about as long as a queue takes to move on.
 BUSY_SECONDS = 1.0
 IDLE_SECONDS = 300.0
@@ -48,7 +53,7 @@ class Unavailable(Exception):
 
 
 class Busy(Unavailable):
-    """Nothing was sent: as many calls run and wait as may."""
+    """Nothing was sent: as many calls run and wait as may, or this one has waited as long as it may."""
 
     failure = "upstream_busy"
 
@@ -88,16 +93,19 @@ class Upstream:
     def is_idle(self) -> bool:
         return self.in_flight == 0 and self.waiting == 0 and self.probing == 0
 
-    def visit(self) -> Visit:
-        """`async with upstream.visit() as visit:` one admitted call. Raises Unavailable on entering, Busy among it."""
-        return Visit(self)
+    def visit(self, seconds: float = 30.0) -> Visit:
+        """`async with upstream.visit(seconds) as visit:` one admitted call, which has so much time.
 
-    async def enter(self) -> Pass:
-        """Wait for room; the caller bounds the wait. Raise Unavailable while the breaker is open, Busy when too many
-        wait already.
+        Raises Unavailable on entering, Busy among it.
+        """
+        return Visit(self, seconds)
+
+    async def enter(self, seconds: float = 30.0) -> Pass:
+        """Wait for room, a tenth of the time at most. Raise Unavailable while the breaker is open, Busy when too many
+        wait already or the wait was too long.
         """
         if self._room.locked():
-            await self._wait()
+            await self._wait(max(seconds * WAITING_SHARE, LEAST_WAITING_SECONDS))
         else:
             await self._room.acquire()  # at once, without giving way to others
         admitted = self.breaker.admit()
@@ -109,14 +117,17 @@ class Upstream:
             self._retries += RETRY_SHARE
         return admitted
 
-    async def _wait(self) -> None:
+    async def _wait(self, seconds: float) -> None:
         if self.breaker.refuses():
             raise Unavailable(self.breaker.seconds_left)
         if self.waiting >= self._queue:
             raise Busy
         self.waiting += 1
         try:
-            await self._room.acquire()
+            with TimeLimit(asyncio.get_running_loop().time() + seconds):
+                await self._room.acquire()
+        except TimeoutError:
+            raise Busy from None
         finally:
             self.waiting -= 1
 
@@ -156,16 +167,17 @@ class Visit:
     Not `is_admitted`, it has been waiting only: whatever went wrong, the upstream was not asked.
     """
 
-    __slots__ = ("_admitted", "_upstream", "is_admitted", "verdict")
+    __slots__ = ("_admitted", "_seconds", "_upstream", "is_admitted", "verdict")
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, seconds: float) -> None:
         self._upstream = upstream
+        self._seconds = seconds
         self._admitted = Pass.NORMAL
         self.is_admitted = False
         self.verdict = Verdict.UNKNOWN
 
     async def __aenter__(self) -> Visit:
-        self._admitted = await self._upstream.enter()
+        self._admitted = await self._upstream.enter(self._seconds)
         self.is_admitted = True
         return self
 

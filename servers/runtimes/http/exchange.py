@@ -46,7 +46,8 @@ async def exchange(
     Raises CallFailed. A GET or HEAD whose connection failed before any answer is sent once more, as long as
     the upstream's budget of retries lasts.
     """
-    began, visit = asyncio.get_running_loop().time(), upstream.visit()
+    began = asyncio.get_running_loop().time()
+    visit = upstream.visit(deadline - began)
     try:
         with TimeLimit(deadline) as time_limit:
             async with visit:

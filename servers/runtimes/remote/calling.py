@@ -133,7 +133,8 @@ class Visitor(Caller):
 
     async def _visiting(self, deadline: float, work: Callable[..., Awaitable[R]], *about: Any) -> R:
         """Do it as one call among those that the upstream may have at once. Raises CallFailed."""
-        began, visit = asyncio.get_running_loop().time(), self.upstream.visit()
+        began = asyncio.get_running_loop().time()
+        visit = self.upstream.visit(deadline - began)
         try:
             with TimeLimit(deadline) as time_limit:
                 async with visit:

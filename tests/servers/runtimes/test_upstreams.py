@@ -12,7 +12,7 @@ from aiohttp import web
 from mooring.egress.guard import Guard
 from mooring.egress.session import session
 from servers.runtimes.breaker import Breaker, Pass, Verdict
-from servers.runtimes.upstreams import Unavailable, Upstream, Upstreams
+from servers.runtimes.upstreams import LEAST_WAITING_SECONDS, Unavailable, Upstream, Upstreams
 from tests.servers.runtimes.conftest import never, text_of
 
 if TYPE_CHECKING:
@@ -209,6 +209,7 @@ async def test_no_more_than_its_limit_of_calls_reach_an_upstream(call: Caller, o
     origin.answer = answer
     known = Upstreams(lambda: session(Guard(allow=["127.0.0.0/8"])), concurrency=3)
     call.upstreams = known
+    call.seconds = 100
     outcomes = await asyncio.gather(*[call({}) for _ in range(20)])
     assert not any(outcome.is_error for outcome in outcomes)
     assert most == 3
@@ -240,6 +241,33 @@ async def test_waiting_for_room_ends_with_the_deadline_and_blames_nobody(
     await known.close()
 
 
+async def test_a_call_waits_for_a_tenth_of_its_time_and_blames_nobody(call: Caller, origin: Origin) -> None:
+    free, started = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        started.set()
+        await free.wait()
+        return web.json_response(True)
+
+    origin.answer = answer
+    call.upstreams = known = Upstreams(lambda: session(Guard(allow=["127.0.0.0/8"])), concurrency=1)
+    first = asyncio.create_task(call({}))
+    await started.wait()
+    loop = asyncio.get_running_loop()
+    for seconds, least in ((3.0, 0.3), (0.5, LEAST_WAITING_SECONDS)):
+        began = loop.time()
+        outcome = await call({"timeout_seconds": seconds})
+        assert (outcome.failure, outcome.retry_after) == ("upstream_busy", 1)
+        # An alarm rings a little late, and a busy machine later.
+        assert least <= loop.time() - began < max(seconds, 2.5)
+    assert len(origin.received) == 1
+    free.set()
+    assert not (await first).is_error
+    [health] = known.health().values()
+    assert (health.state, health.data["waiting"], health.data["in_flight"]) == ("healthy", 0, 0)
+    await known.close()
+
+
 async def test_beyond_its_queue_a_call_is_refused_at_once_and_told_when_to_come_again(
     call: Caller, origin: Origin
 ) -> None:
@@ -250,6 +278,7 @@ async def test_beyond_its_queue_a_call_is_refused_at_once_and_told_when_to_come_
         return web.json_response(True)
 
     origin.answer = answer
+    call.seconds = 100  # of which a tenth is for waiting
     call.upstreams = known = Upstreams(lambda: session(Guard(allow=["127.0.0.0/8"])), concurrency=2, queue=3)
     calls = [asyncio.create_task(call({})) for _ in range(9)]
     refused, under_way = await asyncio.wait(calls, timeout=5, return_when=asyncio.FIRST_COMPLETED)
