@@ -162,7 +162,9 @@ def _tool(tool: Json) -> Json:
 
 def _remembered(part: Json) -> Json:
     """The part with its `cache` shortened, if it has one."""
-    return part | {"cache": _without(part["cache"], stale_seconds=0, shared=False)} if "cache" in part else part
+    return (
+        part | {"cache": _without(part["cache"], stale_seconds=0, shared=False)} if "cache" in part else part
+    )
 
 
 def _remote(part: Json) -> Json:

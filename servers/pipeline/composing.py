@@ -1,7 +1,7 @@
 """A server made of others of its tenant: their parts under one roof, named apart by a prefix.
 
-A member that is missing costs only its own parts; one whose upstream is down keeps them listed. What is called through a composition runs as its member's:
-with the member's variables, secrets and switches.
+A member that is missing costs only its own parts; one whose upstream is down keeps them listed. What is called through
+a composition runs as its member's: with the member's variables, secrets and switches.
 """
 
 from __future__ import annotations

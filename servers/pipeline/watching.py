@@ -124,7 +124,9 @@ def judged(health: Health, upstream: Upstream) -> Health:
     is_recent = time.monotonic() - upstream.used_at < RECENT_SECONDS
     # Half-open counts too: until a call of it has worked, nothing says that it works again.
     if is_recent and upstream.breaker.state != "closed":
-        sentence = "It is there, and yet it failed so many calls in a row that it is left alone for half a minute."
+        sentence = (
+            "It is there, and yet it failed so many calls in a row that it is left alone for half a minute."
+        )
         return Health("unhealthy", sentence, {**health.data, "failure": "upstream_unavailable"})
     if health.state == "degraded":
         return health

@@ -46,8 +46,10 @@ def _answered(status: int, data: dict[str, object]) -> Health:
         return Health("degraded", "It refuses requests because there are too many.", data)
     # What does not know HEAD says 501, and is none the worse. A 500 may be of this one page, which no tool asks for.
     if status >= 500 and status != 501:
-        state = "unhealthy" if status in _AWAY else "degraded"
-        return Health(state, f"It answers with status {status}.", data | {"failure": "upstream_failed"})
+        data |= {"failure": "upstream_failed"}
+        return Health(
+            "unhealthy" if status in _AWAY else "degraded", f"It answers with status {status}.", data
+        )
     return Health("healthy", "", data)
 
 
