@@ -33,7 +33,6 @@ from servers.services.health import health_of
 from tests.conftest import World
 from tests.runners import Clock, fake_engine
 from tests.servers.runtimes.remote.peers import Handler, Peer, handshake, modern, never, peer_running, stream
-from tests.servers.runtimes.test_upstreams import Clock
 from tests.servers.services.test_watching import Place, manifest, tool
 
 Json = dict[str, Any]

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import pytest
@@ -34,8 +35,8 @@ RUNTIMES = ("http", "modern", "handshake", "stream")
 SECONDS = 0.4
 # For a machine that is busy with other things; the deadline itself is what is promised.
 SLACK = 2.0
-# The deadline of those who disturb a neighbour, in seconds.
-HASTE = 0.1
+# Of all together who disturb a neighbour.
+CALLS_A_SECOND = 400
 UNREACHABLE, INVALID, LATE = "upstream_unreachable", "upstream_invalid", "upstream_timeout"
 TOLD = {
     "blackhole": LATE,
@@ -52,10 +53,17 @@ TOLD = {
 }
 # On one event stream for all, what cannot be told to be somebody's answer is passed over.
 PASSED_OVER = {"bad_json", "wrong_id"}
+HANGING = {"blackhole", "slow"}
 BLAMELESS = {"latency", "endless"}  # an answer that is too large is an answer
 # A damaged answer to the first question looks like one of an older server, which then refuses a handshake.
 CLEAR = {*TOLD.values(), "upstream_unavailable", "upstream_session_lost", "upstream_error"}
 every_runtime = pytest.mark.parametrize("runtime", RUNTIMES)
+
+
+async def distant(peer: Peer, request: web.Request, message: Json) -> web.StreamResponse:
+    """As `api`, and as far away as a near one is: of the part of a millisecond that is ours a fifth is nothing."""
+    await asyncio.sleep(0.01)
+    return await api(peer, request, message)
 
 
 async def api(peer: Peer, request: web.Request, message: Json) -> web.StreamResponse:
@@ -224,7 +232,8 @@ async def test_among_random_faults_each_caller_gets_its_own_answer_or_a_clear_fa
 async def test_an_upstream_that_is_silent_and_full_holds_up_no_other(place: Place) -> None:
     await place.call(seconds=5)
     place.proxy.faults = ("blackhole",)
-    callers = [asyncio.create_task(place.call(seconds=60)) for _ in range(CONCURRENT_CALLS + QUEUED_CALLS)]
+    # They wait for a tenth of it.
+    callers = [asyncio.create_task(place.call(seconds=600)) for _ in range(CONCURRENT_CALLS + QUEUED_CALLS)]
     async with asyncio.timeout(10):
         while place.upstream.waiting < QUEUED_CALLS:
             await asyncio.sleep(0.01)
@@ -244,23 +253,25 @@ async def test_an_upstream_that_is_silent_and_full_holds_up_no_other(place: Plac
 @pytest.mark.parametrize("fault", ["blackhole", "slow", "storm", "reset"])
 @every_runtime
 async def test_a_bad_upstream_does_not_slow_another(place: Place, fault: str) -> None:
-    """Calls one after the other, with and without the fault in turns; the machine's moods hit both alike."""
+    """Calls one after the other, with and without the fault in turns; the machine's moods hit both alike.
+
+    As many as may run and wait call the bad one, and where it hangs do not give up.
+    """
     upstreams = Upstreams(lambda: session(Guard(allow=["127.0.0.0/8"])))
     async with placed("http", upstreams) as neighbour:
+        neighbour.peer.serve = distant
         await neighbour.call(seconds=5)
         alone, beside = [], []
-        for _ in range(4):
+        for _ in range(6):
             alone.append(await p95(neighbour))
             place.proxy.faults = (fault,)
-            callers = [asyncio.create_task(calling(place)) for _ in range(8)]
+            callers = await besieged(place, hangs=fault in HANGING)
             beside.append(await p95(neighbour))
             for caller in callers:
                 caller.cancel()
             await asyncio.wait(callers)
             place.proxy.faults = ()
-        # Of a few milliseconds a fifth is less than what a machine adds by itself, and a busy one adds more.
-        slack = 0.010 if "MOORING_SOAK" in os.environ else HASTE / 2
-        assert min(beside) < max(min(alone) * 1.2, min(alone) + slack), (alone, beside)
+        assert median(beside) < median(alone) * 1.2, (alone, beside)
     await upstreams.close()
 
 
@@ -274,11 +285,22 @@ async def p95(place: Place) -> float:
     return sorted(took)[57]
 
 
-async def calling(place: Place) -> None:
-    """As often as a patient program would. Who had to wait for these calls would wait for most of a deadline."""
+async def besieged(place: Place, *, hangs: bool) -> list[asyncio.Task[None]]:
+    number = CONCURRENT_CALLS + QUEUED_CALLS
+    begins = [0.0 if hangs else one / CALLS_A_SECOND for one in range(number)]
+    callers = [asyncio.create_task(calling(place, 600.0 if hangs else 0.1, after)) for after in begins]
+    async with asyncio.timeout(10):
+        while hangs and place.upstream.waiting < QUEUED_CALLS:
+            await asyncio.sleep(0.01)
+    return callers
+
+
+async def calling(place: Place, seconds: float, after: float) -> None:
+    """One of many, all of them together as often as patient programs would."""
+    await asyncio.sleep(after)
     while True:
-        await place.call(seconds=HASTE)
-        await asyncio.sleep(0.02)
+        await place.call(seconds=seconds)
+        await asyncio.sleep((CONCURRENT_CALLS + QUEUED_CALLS) / CALLS_A_SECOND)
 
 
 # ---- the breaker -----------------------------------------------------------------------------------------
