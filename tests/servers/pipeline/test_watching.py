@@ -16,6 +16,7 @@ from aiohttp import web
 from mooring.egress.session import session
 from mooring.errors import Unavailable
 from mooring.scope import system_scope
+from servers import tasks
 from servers.models import UpstreamProbe, UpstreamWatch
 from servers.pipeline.database_thread import DatabaseThread
 from servers.pipeline.parts import Runtimes
@@ -27,7 +28,6 @@ from servers.runtimes.base import Health
 from servers.runtimes.breaker import FAILURES_TO_OPEN, Breaker, Verdict
 from servers.runtimes.http.probing import probe
 from servers.runtimes.upstreams import Upstream, Upstreams
-from servers.services import alerting
 from servers.services.alerting import UNHEALTHY_AFTER
 from servers.services.health import health_of
 from tests.conftest import World
@@ -415,9 +415,7 @@ def told_of(place: Place) -> tuple[dict[str, float | None], list[Any], str]:
     """After beat has looked: the uptime of its one upstream, the letters on it, and how it is."""
     from django.core import mail
 
-    before = len(mail.outbox)
-    for tenant, watch in alerting.news():
-        if tenant == place.world.acme.id:
-            alerting.tell(watch)
+    tasks.tell_of_health()
+    ours = [letter for letter in mail.outbox if place.world.alice.email in letter.to]
     (upstream,) = health_of(place.server).upstreams
-    return upstream.uptime, mail.outbox[before:], upstream.watch.detail
+    return upstream.uptime, ours, upstream.watch.detail
