@@ -12,6 +12,8 @@ class ServersConfig(AppConfig):
         post_migrate.connect(_raise_walls, sender=self)
         if settings.REDIS_URL:
             on_announce(_tell_other_processes)
+        else:
+            on_announce(_tell_the_gateway)
 
 
 def _tell_other_processes() -> None:
@@ -20,6 +22,12 @@ def _tell_other_processes() -> None:
     )  # the bus is loaded by the first change, not at start
 
     announce_to_others()
+
+
+def _tell_the_gateway() -> None:
+    from servers.gateway.knocking import knock  # as above
+
+    knock(settings.DATA_DIR)
 
 
 def _raise_walls(using: str, **_: object) -> None:

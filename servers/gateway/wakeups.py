@@ -10,6 +10,7 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.conf import settings
 
+from servers.gateway.knocking import Door
 from tenants import changes
 
 log = structlog.get_logger(__name__)
@@ -21,13 +22,14 @@ STOP_SECONDS = 2.0
 
 
 class Wakeups:
-    """Within this process by an event; from other processes over the channel layer, when there is Redis."""
+    """Within this process by an event; from other processes over the channel layer, or without Redis by knocking."""
 
     def __init__(self, *, retry_seconds: float = RETRY_SECONDS) -> None:
         self._retry_seconds = retry_seconds
         self._event = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._listening: asyncio.Task[None] | None = None
+        self._door: Door | None = None
         changes.on_announce(self._wake)
 
     def _wake(self) -> None:
@@ -37,6 +39,11 @@ class Wakeups:
     async def listen(self) -> None:
         if settings.REDIS_URL:
             self._listening = asyncio.create_task(self._receive())
+            return
+        try:
+            self._door = Door(settings.DATA_DIR, self._event.set)
+        except OSError as error:
+            log.info("changes.no_door", error=error.strerror)  # polling sees them all the same
 
     async def _receive(self) -> None:
         """Listen again and again, for as long as we run: without Redis, changes are seen by polling alone."""
@@ -66,6 +73,8 @@ class Wakeups:
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.wait({self._listening}, timeout=STOP_SECONDS)
+        if self._door is not None:
+            self._door.close()
 
 
 def announce_to_others() -> None:
