@@ -321,7 +321,7 @@ class CallRecord(OwnedModel):
         indexes: ClassVar = [
             # Ascending, though they are read backwards: what is added to the end of an index costs half as much.
             models.Index(fields=["tenant", "time", "id"], name="calls_of_tenant"),
-            models.Index(fields=["tenant", "server_id", "time"], name="calls_of_server"),
+            models.Index(fields=["tenant", "server_id", "time", "id"], name="calls_of_server"),
         ]
         ordering: ClassVar = ["-time", "-id"]
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from servers.gateway.direct import Direct
 from servers.gateway.request import Send
 
-GZIP_FROM = 8 * 1024
+# To compress more than a megabyte would keep the event loop from everybody else for longer than it saves.
+GZIP_FROM, GZIP_TO = 8 * 1024, 1024 * 1024
 JSON = (b"content-type", b"application/json")
 TEXT = (b"content-type", b"text/plain; charset=utf-8")
 NO_STORE = (b"cache-control", b"no-store")
@@ -26,7 +27,11 @@ async def send_answer(
 ) -> None:
     """Send status, headers and body; JSON over 8 KB is compressed when the client takes gzip."""
     extra: tuple[Header, ...] = ()
-    if len(body) > GZIP_FROM and accepted is not None and takes_gzip(accepted.get("accept-encoding", "")):
+    if (
+        GZIP_FROM < len(body) <= GZIP_TO
+        and accepted is not None
+        and takes_gzip(accepted.get("accept-encoding", ""))
+    ):
         body = zlib.compress(body, 1, wbits=31)
         extra = ((b"content-encoding", b"gzip"), (b"vary", b"accept-encoding"))
     fields = [kind, (b"content-length", b"%d" % len(body)), NO_STORE, *extra, *headers]

@@ -98,7 +98,8 @@ class _Exchange:
             kind = JSON
         except (Disconnected, asyncio.CancelledError):
             call.status, call.code = "refused", "cancelled"
-            self.plane.note(call, is_admitted=bool(self.slot))
+            if not self.is_batch:
+                self.plane.note(call, is_admitted=bool(self.slot))
             raise
         except Exception as error:  # noqa: BLE001  # the border
             status, body, headers, kind = refusals.of(
@@ -113,7 +114,7 @@ class _Exchange:
         call.answer_bytes = len(body) + self.client.heard_bytes
         if not self.is_batch:
             self.plane.note(call, is_admitted=bool(self.slot))
-        if self.client.events is not None and self.client.heard_bytes:
+        if self.client.events is not None and self.client.events.has_begun:
             return await self.client.events.end(body)
         headers = [*headers, (b"x-request-id", call.request_id.encode())]
         if not sent_directly(self.direct, status, body, headers, kind=kind):

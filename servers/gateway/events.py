@@ -23,14 +23,16 @@ class EventStream:
         self._send = send
         self._request_id = request_id
         self._keeping_alive: asyncio.Task[None] | None = None
+        self.has_begun = False
         self.sent_bytes = 0
 
     async def message(self, data: bytes) -> None:
-        """`data` is one JSON-RPC message in one line."""
-        if self._keeping_alive is None:
-            self._keeping_alive = asyncio.get_running_loop().create_task(self._keep_alive())
+        """`data` is one JSON-RPC message in one line. Who is cancelled here has sent all of it or nothing."""
+        if not self.has_begun:
             headers = [*_HEADERS, (b"x-request-id", self._request_id.encode())]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+            self.has_begun = True
+            self._keeping_alive = asyncio.get_running_loop().create_task(self._keep_alive())
         await self._write(b"event: message\ndata: %b\n\n" % data)
 
     async def end(self, response: bytes) -> None:
@@ -50,5 +52,5 @@ class EventStream:
             await self._write(_COMMENT)
 
     async def _write(self, part: bytes) -> None:
-        self.sent_bytes += len(part)
         await self._send({"type": "http.response.body", "body": part, "more_body": True})
+        self.sent_bytes += len(part)

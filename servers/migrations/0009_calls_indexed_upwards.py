@@ -17,6 +17,6 @@ class Migration(migrations.Migration):
             "callrecord", models.Index(fields=["tenant", "time", "id"], name="calls_of_tenant")
         ),
         migrations.AddIndex(
-            "callrecord", models.Index(fields=["tenant", "server_id", "time"], name="calls_of_server")
+            "callrecord", models.Index(fields=["tenant", "server_id", "time", "id"], name="calls_of_server")
         ),
     ]

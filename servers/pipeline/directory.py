@@ -267,8 +267,12 @@ class Directory:
         self._poller.close()
 
     async def in_thread(self, work: Callable[[], V]) -> V:
-        """Raises `Unavailable` when the database is away or says nothing for `ask_seconds`."""
-        return await self._loader.ask(work)
+        """Raises `Unavailable` when the database is away or says nothing for too long, or no thread is free to ask."""
+        try:
+            async with asyncio.timeout(LOAD_SECONDS):
+                return await self._loader.ask(work)
+        except TimeoutError:
+            raise Unavailable("The database does not answer.", code="database_unavailable") from None
 
     async def endpoint(self, tenant: str, server: str) -> Endpoint | None:
         return await self.endpoints.get((tenant, server), self._load_endpoint)

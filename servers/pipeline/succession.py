@@ -32,19 +32,24 @@ Replace = Callable[[Snapshot, Snapshot], None]
 class Successions:
     """What `live` was until it changed, by server and selector. To be used on the event loop alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, seconds: float = SECONDS) -> None:
+        self._seconds = seconds
         self._before: dict[Key, Snapshot] = {}
         self._ends: dict[Key, asyncio.TimerHandle] = {}
         self._waiting: dict[Key, asyncio.Task[None]] = {}
+        # What was served on for as long as it may be, and is not again, however often it is replaced.
+        self._outworn: dict[Key, Snapshot] = {}
 
     def note(self, selector: str, before: Snapshot) -> None:
         """It was served until now."""
         key = before.server, selector
         if before.channel != LIVE or self._before.get(key) is before or len(self._before) >= MOST:
             return
+        if self._outworn.get(key) is before:
+            return
         self._forget(key)
         self._before[key] = before
-        self._ends[key] = asyncio.get_running_loop().call_later(SECONDS, self._forget, key)
+        self._ends[key] = asyncio.get_running_loop().call_later(self._seconds, self._end, key)
 
     def served(self, selector: str, made: Snapshot, replace: Replace) -> Snapshot:
         """What is served from now on: `made`, or what was before it, which is then replaced when `made` answers."""
@@ -54,13 +59,14 @@ class Successions:
         before = self._before.get(key)
         if before is None or not _waits(made, before):
             self._forget(key)
+            self._outworn.pop(key, None)
             return made
         self._waiting[key] = asyncio.create_task(self._succeed(key, before, made, replace))
         return before
 
     async def _succeed(self, key: Key, before: Snapshot, made: Snapshot, replace: Replace) -> None:
         try:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(self._seconds):
                 await asyncio.gather(*map(_started, made.code))
         except TimeoutError:
             pass  # its callers are told
@@ -68,7 +74,14 @@ class Successions:
             log.exception("code.not_started")
         replace(before, made)
         self._forget(key)
+        self._outworn.pop(key, None)
         del self._waiting[key]
+
+    def _end(self, key: Key) -> None:
+        before = self._before.get(key)
+        if before is not None and len(self._outworn) < MOST:
+            self._outworn[key] = before
+        self._forget(key)
 
     def _forget(self, key: Key) -> None:
         self._before.pop(key, None)

@@ -21,6 +21,25 @@ class Verdict(Enum):
     UNKNOWN = "unknown"
 
 
+LOOP_DETECTED = 508
+
+
+def verdict_of(status: int) -> Verdict:
+    """By the HTTP status of an answer. That a request went round in circles is no fault of whoever says so, and a
+    stranger may have sent it round.
+    """
+    if status == LOOP_DETECTED:
+        return Verdict.UNKNOWN
+    return Verdict.FAILED if status >= 500 else Verdict.SUCCEEDED
+
+
+def failure_of(status: int) -> str:
+    """The stable code of a call that was answered with a status that is no success."""
+    if status == LOOP_DETECTED:
+        return "loop_detected"
+    return "upstream_failed" if status >= 500 else "upstream_status"
+
+
 class Pass(Enum):
     """What lets a call through, and tells its outcome apart later."""
 

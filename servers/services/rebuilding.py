@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Max, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from mooring.ids import least_uuid7
@@ -21,6 +21,8 @@ from servers.services.channels import DRAFT, LIVE
 Json = dict[str, Any]
 # How a call is recorded whose artifact the runner does not have, or not as it was built.
 MISSING, MOST_MISSING = ("code_missing", "code_tampered"), 100
+# Calls that are read for that.
+MOST_CALLS = 10_000
 # What failed to be built again is left alone for so long: what calls ask for, and the rest.
 AGAIN_AFTER, UNCALLED_AGAIN_AFTER = timedelta(minutes=10), timedelta(days=1)
 
@@ -71,12 +73,18 @@ def missed_code(since: datetime) -> list[Missed]:
     The data plane writes no jobs; its record of calls says what is needed. Of a server made of others it says not
     whose code it was.
     """
-    missed = CallRecord.objects.filter(id__gte=least_uuid7(since), code__in=MISSING).order_by()
+    # In the order of their ids and grouped here, so that SQLite looks at the young calls alone and not at all of them.
+    missed = CallRecord.objects.filter(id__gte=least_uuid7(since), code__in=MISSING).order_by("id")
+    latest: dict[tuple[uuid.UUID, uuid.UUID, str], datetime] = {}
+    for tenant, server_id, version, time in missed.values_list("tenant_id", "server_id", "version", "time")[
+        :MOST_CALLS
+    ]:
+        latest[tenant, server_id, version] = time
     found = []
-    for row in missed.values("tenant_id", "server_id", "version").annotate(at=Max("time"))[:MOST_MISSING]:
-        server = Server.objects.filter(id=row["server_id"], deleted_at__isnull=True).first()
-        for owner, digest in sorted(_code_of(server, row["version"]) if server is not None else ()):
-            found.append(Missed(row["tenant_id"], owner, digest, row["at"]))
+    for (tenant, server_id, version), time in list(latest.items())[:MOST_MISSING]:
+        server = Server.objects.filter(id=server_id, deleted_at__isnull=True).first()
+        for owner, digest in sorted(_code_of(server, version) if server is not None else ()):
+            found.append(Missed(tenant, owner, digest, time))
     return found
 
 

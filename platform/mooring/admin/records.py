@@ -32,6 +32,7 @@ class CallRecordAdmin(ReadOnlyAdmin):
     list_select_related = ("tenant",)
     list_filter = ("status",)
     search_fields = ("request_id", "tenant__slug")
+    ordering = ("-id",)  # ids sort by time, and have the only index that begins with no tenant
 
 
 class JobAdmin(ReadOnlyAdmin):

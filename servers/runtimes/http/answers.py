@@ -16,6 +16,7 @@ import msgspec
 from yarl import URL
 
 from servers.runtimes.base import Outcome, text_outcome
+from servers.runtimes.breaker import failure_of
 from servers.runtimes.http.definition import ResponseMapping
 from servers.runtimes.http.exchange import Answer
 from servers.runtimes.http.masking import Mask
@@ -196,8 +197,9 @@ def _refusal(answer: Answer, mask: Mask) -> Outcome:
         return _redirect(answer.headers, mask)
     said = f"The upstream answered with status {_named(answer.status)}."
     body = _shown(answer, mask)
-    failure = "upstream_failed" if answer.status >= 500 else "upstream_status"
-    return text_outcome(f"{said}\n\n{body}" if body else said, is_error=True, failure=failure)
+    return text_outcome(
+        f"{said}\n\n{body}" if body else said, is_error=True, failure=failure_of(answer.status)
+    )
 
 
 def _named(status: int) -> str:

@@ -9,7 +9,7 @@ import msgspec
 from multidict import CIMultiDictProxy
 
 from servers.runtimes.alarms import TimeLimit
-from servers.runtimes.breaker import Verdict
+from servers.runtimes.breaker import Verdict, verdict_of
 from servers.runtimes.http.request import Request
 from servers.runtimes.http.sending import send
 from servers.runtimes.upstreams import Busy, Unavailable, Upstream, Visit
@@ -94,7 +94,7 @@ async def _visited(upstream: Upstream, visit: Visit, method: str, request: Reque
     except BaseException:
         response.close()
         raise
-    visit.verdict = Verdict.FAILED if response.status >= 500 else Verdict.SUCCEEDED
+    visit.verdict = verdict_of(response.status)
     if body is None:
         raise CallFailed(
             "answer_too_large", f"The upstream's answer is larger than {limit:,} bytes, the limit."

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from servers.runtimes.breaker import Verdict
+from servers.runtimes.breaker import Verdict, failure_of, verdict_of
 from servers.runtimes.remote.bounds import SENTENCE
 from servers.runtimes.upstreams import Busy, Unavailable
 
@@ -76,7 +76,7 @@ class BadStatus(CallFailed):
 
     def __init__(self, status: int, error: RpcError | None = None, *, is_ours: bool = False) -> None:
         failure, sentence = _of_status(status)
-        super().__init__(failure, sentence, Verdict.FAILED if status >= 500 else Verdict.SUCCEEDED)
+        super().__init__(failure, sentence, verdict_of(status))
         self.status = status
         self.error = error
         self.is_ours = is_ours
@@ -133,8 +133,7 @@ def _of_status(status: int) -> tuple[str, str]:
             "upstream_redirect",
             "The upstream redirects. Redirects are not followed; put the final address into the server's settings.",
         )
-    failure = "upstream_failed" if status >= 500 else "upstream_status"
-    return failure, f"The upstream answered with status {_named(status)}."
+    return failure_of(status), f"The upstream answered with status {_named(status)}."
 
 
 def _named(status: int) -> str:

@@ -104,6 +104,9 @@ class HandshakeSession:
             await self._answer(request(number, ask.method, ask.params), number, ask, None)
         except CallFailed:
             self._log_level = before  # the call is what matters, and shows what is wrong
+        except BaseException:
+            self._log_level = before
+            raise
 
     async def _answer(self, body: bytes, request_id: int, ask: Ask, told: Told | None) -> bytes:
         response = await self._wire.send("POST", self._patient.within(ask.seconds_left()), body)

@@ -10,7 +10,6 @@ import msgspec
 
 from servers.protocol.modern import LOG_LEVELS
 from servers.runtimes.base import Listener
-from servers.runtimes.remote.bounds import SENTENCE
 
 PROGRESS, LOG = "notifications/progress", "notifications/message"
 
@@ -74,11 +73,11 @@ class Told:
         if not (self._listener.wants_progress and is_ours and said.progress > self._reached):
             return
         self._reached = said.progress
-        await self._listener.progress(said.progress, said.total, (said.message or "")[:SENTENCE])
+        await self._listener.progress(said.progress, said.total, said.message or "")
 
     async def _logged(self, said: _Log) -> None:
         if said.level in LOG_LEVELS and severity(said.level) >= self._severity:
-            await self._listener.log(said.level, said.data, (said.logger or "")[:SENTENCE])
+            await self._listener.log(said.level, said.data, said.logger or "")
 
 
 def severity(level: str) -> float:

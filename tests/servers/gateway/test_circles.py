@@ -16,6 +16,7 @@ from mooring.scope import tenant_scope
 from servers.gateway.app import Gateway
 from servers.models import CallRecord
 from servers.runtimes import hops
+from servers.runtimes.breaker import FAILURES_TO_OPEN
 from servers.runtimes.http.tool import compile_tool
 from servers.runtimes.remote.endpoint import Endpoint
 from servers.runtimes.upstreams import Upstreams
@@ -153,6 +154,23 @@ def test_a_batch_counts_as_one_request_on_its_way(gateway: GatewayDriver, world:
     assert sent(hops.MOST + 1).status == 508
     told = [json.dumps(answer["result"]) for answer in sent(hops.MOST).json]
     assert ["status 508 Loop Detected" in text for text in told] == [True, True]
+
+
+@pytest.mark.parametrize("kind", ["http", "remote"])
+def test_strangers_who_claim_a_long_way_do_not_cut_an_upstream_off(
+    gateway: GatewayDriver, world: World, address: str, kind: str
+) -> None:
+    """What comes back from where it was refused for that says nothing about who refused it."""
+    far = host(world, echo("again"), slug="two", is_public=True)
+    url = f"{address}/t/{far}/mcp"
+    at = host(world, leading_to(url) if kind == "remote" else calling_itself(url), slug="one", is_public=True)
+    gateway.settle()
+    arguments = {"text": "hello"} if kind == "remote" else {"message": nested(0)}
+    params = {"name": "again", "arguments": arguments}
+    for _ in range(2 * FAILURES_TO_OPEN):
+        told = gateway.modern(at, "tools/call", params, headers={"mooring-hops": str(hops.MOST)})
+        assert told.result["isError"]
+    assert not gateway.modern(at, "tools/call", params).result.get("isError")
 
 
 @pytest.mark.parametrize("place", ["parameters", "constants"])
