@@ -66,9 +66,9 @@ class Identity:
     """
 
     scope: str = ""
-    caller: str = ""
     headers: Headers = ()
     capabilities: bytes = b"{}"
+    caller: str = ""
 
     def __post_init__(self) -> None:
         check_headers(self.headers)
