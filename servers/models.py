@@ -454,7 +454,6 @@ class Build(OwnedModel):
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True)
     accepted_at = models.DateTimeField(null=True)
-    is_published = models.BooleanField(default=False, help_text="whether a version names its artifact")
 
     class Meta(OwnedModel.Meta):
         abstract = False

@@ -35,6 +35,7 @@ from servers.services.rebuilding import (
     build_again,
     missed_code,
     named_by_servers,
+    worth_a_try,
 )
 from servers.services.running import keep_artifacts, let_stand_in, missing_artifacts
 from servers.services.telling import tell_of_drifts
@@ -94,8 +95,11 @@ def look_at_upstream(job: Job, progress: Progress) -> dict[str, Any]:
 
 @register(builds.BUILD, at_once=1)
 def build_code(job: Job, progress: Progress) -> dict[str, Any]:
-    """Payload: `{"build": id}`, with `"again": true` for an artifact that a runner has lost."""
+    """Payload: `{"build": id}`, with `"again": true` for an artifact that a runner has lost, and `"server": id` of the
+    one that runs it where the build's own is deleted.
+    """
     build_id, again = uuid.UUID(job.payload["build"]), bool(job.payload.get("again"))
+    taker = uuid.UUID(job.payload["server"]) if "server" in job.payload else None
     progress(code.STAGES["read"][0], 1)
 
     def told(events: Sequence[BuildEvent], attempt: int) -> None:
@@ -108,7 +112,7 @@ def build_code(job: Job, progress: Progress) -> dict[str, Any]:
 
     try:
         with tenant_scope(job.tenant_id):
-            order = building.begin(build_id, again=again)
+            order = building.begin(build_id, again=again, instead_of_deleted=taker)
         if order is not None:
             heard = partial(told, attempt=order.attempt)
             result = code.build(Path(settings.RUNNER_DIR), order.spec, order.upload, told=heard)
@@ -124,8 +128,12 @@ def _finish_build(job: Job, build_id: uuid.UUID, result: BuildResult, *, again: 
     with tenant_scope(job.tenant_id):
         if not again:
             return building.finish(build_id, result)
-        replaced = building.finish_again(build_id, result)
-    return let_stand_in(replaced, by=result.digest) if replaced else None
+        replaced = building.replaced_by(build_id, result)
+    if replaced:
+        # Written down once it holds; saying so twice to the runner does no harm.
+        let_stand_in(replaced, by=result.digest)
+        with tenant_scope(job.tenant_id):
+            building.note_replaced(build_id, result)
 
 
 def rebuild_missing_code() -> None:
@@ -143,8 +151,10 @@ def rebuild_lost_code() -> None:
         lost = set(missing_artifacts(sorted({one.digest for one in named})))
     except MooringError as error:
         _log.info("artifacts_not_looked_at", reason=error.message)
-    else:
-        _rebuild([one for one in named if one.digest in lost][:MOST_MISSING], UNCALLED_AGAIN_AFTER)
+        return
+    with system_scope():
+        due = worth_a_try((one for one in named if one.digest in lost), UNCALLED_AGAIN_AFTER)
+    _rebuild(due[:MOST_MISSING], UNCALLED_AGAIN_AFTER)
 
 
 def _rebuild(missed: Sequence[Missed], again_after: timedelta = AGAIN_AFTER) -> None:

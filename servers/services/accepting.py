@@ -9,7 +9,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from mooring.audit.record import Actor
-from mooring.errors import Conflict
+from mooring.errors import Conflict, NotFound
 from servers import manifests
 from servers.models import Build
 from servers.services.artifacts import remember_offers
@@ -33,7 +33,9 @@ def accept_build(
     """
     with transaction.atomic():
         held = locked(build.server)
-        fresh = Build.objects.select_related("job").get(id=build.id)
+        fresh = Build.objects.select_related("job").filter(id=build.id).first()
+        if fresh is None:
+            raise NotFound("There is no such build any more. Upload the code again.")
         if not fresh.artifact:
             raise Conflict("This build has given nothing to accept.", code="build_unfinished")
         before = held.upstreams.get(fresh.upstream, {})

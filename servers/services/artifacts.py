@@ -7,9 +7,9 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from mooring.errors import InvalidInput
+from mooring.errors import Conflict, InvalidInput
 from servers.importers.remote import KINDS, Found
-from servers.models import Build, Server, UpstreamDefinition
+from servers.models import Build, Server, UpstreamDefinition, Version
 from servers.runtimes.remote.definitions import digest_of
 
 Json = dict[str, Any]
@@ -32,11 +32,25 @@ def refuse_strange_code(server: Server, upstreams: Mapping[str, Json]) -> None:
         )
 
 
+def refuse_forgotten_code(version: Version) -> None:
+    """Code of old versions is not kept for good (`keeping` says which is). Raises `Conflict`."""
+    named = named_code(version.manifest)
+    known = set(_built(version.server, named).values_list("artifact", flat=True)) if named else set()
+    if named - known:
+        raise Conflict(
+            f"The code of version {version.number} is not kept any more. Upload it again and publish a new version.",
+            code="code_forgotten",
+        )
+
+
 def build_of(server: Server, digest: str) -> Build | None:
-    """The newest build that gave this artifact: of the server itself, else of another that the organisation has."""
-    builds = _built(server, [digest]).select_related("job", "upload").defer("upload__data")
-    ordered = builds.filter(server__deleted_at__isnull=True).order_by("created_at", "id")
-    found: Build | None = ordered.filter(server=server).last() or ordered.last()
+    """The newest build that gave this artifact: of the server itself, else of another of the organisation, and of a
+    deleted one only where nothing else has it.
+    """
+    builds = _built(server, [digest]).select_related("job", "upload", "server").defer("upload__data")
+    ordered = builds.order_by("created_at", "id")
+    living = ordered.filter(server__deleted_at__isnull=True)
+    found: Build | None = ordered.filter(server=server).last() or living.last() or ordered.last()
     return found
 
 
@@ -86,9 +100,3 @@ def remember_offers(server: Server, declared: Mapping[str, Json]) -> None:
 def named_code(manifest: Json) -> set[str]:
     """Digests of the artifacts that a manifest runs."""
     return {one["code"] for one in manifest.get("upstreams", {}).values() if "code" in one}
-
-
-def note_published(server: Server, manifest: Json) -> None:
-    """Versions never change, so what one of them names is kept for good."""
-    if digests := named_code(manifest):
-        Build.objects.filter(tenant_id=server.tenant_id, artifact__in=digests).update(is_published=True)

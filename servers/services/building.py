@@ -15,7 +15,7 @@ from mooring.audit.record import SYSTEM_ACTOR
 from mooring.errors import InvalidInput, MooringError, NotFound
 from servers import manifests
 from servers.importers.code import offer_of
-from servers.models import Build, Channel
+from servers.models import Build, Channel, Server
 from servers.runner.engine import BuildEvent, BuildResult, BuildSpec
 from servers.runtimes.code.configured import spec_of
 from servers.runtimes.http.values import NotReady
@@ -35,13 +35,19 @@ class Order:
     attempt: int
 
 
-def begin(build_id: uuid.UUID, *, again: bool = False) -> Order | None:
+def begin(
+    build_id: uuid.UUID, *, again: bool = False, instead_of_deleted: uuid.UUID | None = None
+) -> Order | None:
     """What to build, with the values of `live` in place; None when that is done. The log begins anew.
 
-    `again` builds what is finished once more, for a runner that has lost it. Raises `NotFound` and `InvalidInput`.
+    `again` builds what is finished once more, for a runner that has lost it; where the build's own server is deleted,
+    with the secrets and values of the one that has taken its code. Raises `NotFound` and `InvalidInput`.
     """
     build = Build.objects.select_related("server", "upload").filter(id=build_id).first()
-    if build is None or build.server.deleted_at is not None:
+    server = build and build.server
+    if server is not None and server.deleted_at is not None:
+        server = Server.objects.filter(id=instead_of_deleted, deleted_at__isnull=True).first()
+    if build is None or server is None:
         raise NotFound("There is no such build any more.")
     if build.finished_at is not None and not again:
         return None
@@ -49,11 +55,11 @@ def begin(build_id: uuid.UUID, *, again: bool = False) -> Order | None:
         Build.objects.filter(id=build.id).update(
             stage="", log="", log_dropped=0, error="", failure={}, attempt=F("attempt") + 1
         )
-    return Order(_spec(build), bytes(build.upload.data), build.attempt + 1)
+    return Order(_spec(build, server), bytes(build.upload.data), build.attempt + 1)
 
 
-def _spec(build: Build) -> BuildSpec:
-    server, secrets = build.server, secrets_of(build.server)
+def _spec(build: Build, server: Server) -> BuildSpec:
+    secrets = secrets_of(server)
     live = Channel.objects.filter(server=server, name="live").first()
     defaults = {name: str(about.get("default", "")) for name, about in server.variables.items()}
     if missing := [name for name in manifests.secrets_named(build.settings) if not secrets.get(name)]:
@@ -100,14 +106,12 @@ def finish(build_id: uuid.UUID, result: BuildResult) -> None:
     """Keep what a build gave; the first to say so counts."""
     with transaction.atomic():
         build = Build.objects.select_related("server").get(id=build_id)
-        same = Build.objects.filter(tenant_id=build.tenant_id, artifact=result.digest)
         fields = {
             "artifact": result.digest,
             "artifact_size": result.size,
             "python": result.python[:20],
             "packages": list(result.packages),
             "offer": offer_of(result),
-            "is_published": same.filter(is_published=True).exists(),
             "stage": "done",
             "finished_at": timezone.now(),
         }
@@ -116,24 +120,36 @@ def finish(build_id: uuid.UUID, result: BuildResult) -> None:
             record_build(build, "build.finished", SYSTEM_ACTOR, artifact=result.digest, packages=packages)
 
 
-def finish_again(build_id: uuid.UUID, result: BuildResult) -> str:
+def replaced_by(build_id: uuid.UUID, result: BuildResult) -> str:
     """The artifact that what was built once more has to stand in for; empty where it is the same.
 
     It may be another one only where the runner has another Python now, and only if it offers the same. Raises
-    `InvalidInput`.
+    `InvalidInput`, and `NotFound` when the build has been forgotten meanwhile.
     """
+    build = _kept(build_id)
+    if build.artifact == result.digest:
+        return ""
+    if build.python == result.python or not _offers_the_same(build, result):
+        raise InvalidInput(
+            f"Building {build.upstream} again gave {result.digest[:12]} instead of {build.artifact[:12]}, which "
+            f"was for Python {build.python}. Upload it anew.",
+            code="other_artifact",
+        )
+    return str(build.artifact)
+
+
+def note_replaced(build_id: uuid.UUID, result: BuildResult) -> None:
+    """Once the runner lets it stand in. Raises `NotFound`."""
     with transaction.atomic():
-        build = Build.objects.select_related("server").get(id=build_id)
-        if build.artifact == result.digest:
-            return ""
-        if build.python == result.python or not _offers_the_same(build, result):
-            raise InvalidInput(
-                f"Building {build.upstream} again gave {result.digest[:12]} instead of {build.artifact[:12]}, which "
-                f"was for Python {build.python}. Upload it anew.",
-                code="other_artifact",
-            )
+        build = _kept(build_id)
         record_build(build, "build.replaced", SYSTEM_ACTOR, artifact=build.artifact, by=result.digest)
-        return str(build.artifact)
+
+
+def _kept(build_id: uuid.UUID) -> Build:
+    build: Build | None = Build.objects.select_related("server").filter(id=build_id).first()
+    if build is None:
+        raise NotFound("There is no such build any more.")
+    return build
 
 
 def _offers_the_same(build: Build, result: BuildResult) -> bool:

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from mooring import jobs
 from mooring.audit.record import Actor, Target, record
-from mooring.errors import Conflict, InvalidInput, TooLarge
+from mooring.errors import Conflict, InvalidInput, NotFound, TooLarge
 from mooring.jobs.models import BUILDS
 from servers import manifests
 from servers.models import Build, Server, Upload
@@ -66,10 +66,12 @@ def start_build(
 
 
 def try_again(build: Build, *, actor: Actor) -> Build:
-    """Build the same upload once more, with the same versions of packages. Raises `Conflict`."""
+    """Build the same upload once more, with the same versions of packages. Raises `Conflict` and `NotFound`."""
     with transaction.atomic():
         held = locked(build.server)
-        upload = Upload.objects.defer("data").get(id=build.upload_id)
+        upload = Upload.objects.defer("data").filter(id=build.upload_id).first()
+        if upload is None:
+            raise NotFound("There is no such build any more. Upload the code again.")
         return _started(held, upload, build.upstream, build.settings, build.when, actor)
 
 
@@ -133,9 +135,11 @@ def _started(
     return build
 
 
-def enqueue_build(build: Build, *, again: bool = False) -> None:
-    """For services, in their transaction. `again` makes once more what is finished."""
-    payload = {"build": str(build.id)} | ({"again": True} if again else {})
+def enqueue_build(build: Build, *, again_for: Server | None = None) -> None:
+    """For services, in their transaction. With `again_for`, which runs its code, what is finished is made once more."""
+    payload: Json = {"build": str(build.id)} | ({"again": True} if again_for is not None else {})
+    if again_for is not None and build.server.deleted_at is not None:
+        payload["server"] = str(again_for.id)
     build.job = jobs.enqueue(BUILD, tenant_id=build.tenant_id, payload=payload, queue=BUILDS)
     build.save(update_fields=["job"])
 

@@ -11,7 +11,7 @@ from mooring.audit.record import Actor
 from mooring.errors import Conflict, InvalidInput, NotFound
 from servers import manifests
 from servers.models import Channel, Server, Version
-from servers.services.artifacts import note_published, refuse_strange_code
+from servers.services.artifacts import refuse_forgotten_code, refuse_strange_code
 from servers.services.channels import check_channel, check_values
 from servers.services.drafts import Manifest, draft_manifest
 from servers.services.recording import locked, note
@@ -57,7 +57,6 @@ def publish(
             held, manifest, latest, number or _next_number(held, manifest, latest), notes, actor
         )
         _move(held, channel, version, variables)
-        note_published(held, manifest)
         keep_states(held)
         note(
             held,
@@ -149,7 +148,10 @@ def _move(server: Server, channel: str, version: Version, variables: Mapping[str
 
 
 def rollback(server: Server, version: Version, *, actor: Actor, channel: str = "live") -> None:
-    """Move a channel to any version that is not retired, back or forth. Moving it to where it is does nothing."""
+    """Move a channel to any version that is not retired, back or forth. Moving it to where it is does nothing.
+
+    Raises `Conflict`, also where the version's code is not kept any more, and `NotFound`.
+    """
     check_channel(channel)
     if version.server_id != server.id:
         raise NotFound("There is no version by that number.")
@@ -163,6 +165,7 @@ def rollback(server: Server, version: Version, *, actor: Actor, channel: str = "
             raise NotFound(f"There is no channel {channel[:63]!r}. Publish to it first.")
         if current.version_id == fresh.id:
             return
+        refuse_forgotten_code(fresh)
         _move(held, channel, fresh, None)
         keep_states(held)
         note(

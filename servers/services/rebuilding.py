@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from django.utils import timezone
 
 from mooring.ids import least_uuid7
 from mooring.jobs.models import Job
-from servers.models import CallRecord, Channel, Server, Version
+from servers.models import Build, CallRecord, Channel, Server, Version
 from servers.services.artifacts import build_of, named_code
 from servers.services.builds import enqueue_build
 from servers.services.channels import DRAFT, LIVE
@@ -45,7 +46,7 @@ def build_again(
         if build is None:
             return False
         if build.job is None or (build.job.is_finished and _is_worth_it(build.job, missed_at, again_after)):
-            enqueue_build(build, again=True)
+            enqueue_build(build, again_for=held)
     return True
 
 
@@ -110,6 +111,16 @@ def _manifest_of(server: Server, version: str) -> Json:
         return {"upstreams": server.upstreams, "members": server.members}
     row = Version.objects.filter(server=server, number=version).first()
     return row.manifest if row is not None else {}
+
+
+def worth_a_try(lost: Iterable[Missed], again_after: timedelta) -> list[Missed]:
+    """Without what is being built, and what has failed to be less than `again_after` ago. In the system's scope."""
+    found = list(lost)
+    at_it = Q(job__state__in=(Job.State.WAITING, Job.State.RUNNING))
+    failed = Q(job__state=Job.State.FAILED, job__finished_at__gte=timezone.now() - again_after)
+    builds = Build.objects.filter(at_it | failed, artifact__in={one.digest for one in found})
+    left_alone = set(builds.values_list("tenant_id", "artifact"))
+    return [one for one in found if (one.tenant, one.digest) not in left_alone]
 
 
 def named_by_servers() -> list[Missed]:

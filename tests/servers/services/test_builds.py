@@ -8,23 +8,33 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import IntegrityError, connections, router
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from mooring import jobs
 from mooring.audit.models import AuditEvent
-from mooring.errors import Conflict, InvalidInput, NotFound
+from mooring.errors import Conflict, InvalidInput, NotFound, Unavailable
 from mooring.jobs.models import Job
 from mooring.scope import system_scope, tenant_scope
 from servers import services, tasks
 from servers.importers import code
-from servers.models import Build, CallRecord, Import, Server, Upload, UpstreamDefinition, UpstreamState
+from servers.models import (
+    Build,
+    CallRecord,
+    Import,
+    Server,
+    Upload,
+    UpstreamDefinition,
+    UpstreamState,
+    Version,
+)
 from servers.runner.engine import BuildEvent
 from servers.runner.errors import BuildFailed, Unbuildable
 from servers.services import building, keeping
 from servers.services.artifacts import build_of
 from servers.services.drift import drifts_of
-from servers.services.rebuilding import build_again
+from servers.services.rebuilding import build_again, named_by_servers
 from tests.coding import PROGRAM, coded, fake_runner, offering, tool
 from tests.conftest import World
 from tests.product.processes import until
@@ -338,6 +348,83 @@ def test_after_an_upgrade_of_python_the_new_artifact_stands_in_if_it_offers_the_
     assert fresh(build).artifact == build.artifact
 
 
+def test_a_replacement_is_recorded_once_the_runner_lets_it_stand_in(
+    world: World, weather: Server, coded: FakeRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coded.engine.offer = offering(tool("forecast"))
+    build = accepted(world, weather)
+    coded.engine.offer = offering(tool("forecast"), python="3.13.1", size=7)
+    with tenant_scope(world.acme.id):
+        assert build_again(weather.id, build.artifact)
+    job = fresh(build).job
+    assert job is not None
+
+    def away(*_: Any, **__: Any) -> None:
+        raise Unavailable("The runner does not answer.")
+
+    def replaced() -> int:
+        with tenant_scope(world.acme.id):
+            return AuditEvent.objects.filter(action="build.replaced").count()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tasks, "let_stand_in", away)
+        assert not jobs.run(job.id)
+    assert replaced() == 0
+    with system_scope():
+        Job.objects.filter(id=job.id).update(lease_until=None)
+    assert jobs.run(job.id)
+    assert replaced() == 1
+
+
+def test_code_of_a_deleted_server_is_built_again_with_the_secrets_of_the_one_that_took_it(
+    world: World, weather: Server, coded: FakeRunner
+) -> None:
+    with tenant_scope(world.acme.id):
+        first = services.create_server(world.acme, slug="first", title="First", actor=world.actor)
+    for server, value in ((first, "first"), (weather, "second")):
+        with tenant_scope(world.acme.id):
+            services.update_server(server, actor=world.actor, secrets_needed={"KEY": {}})
+            services.set_secret(server, actor=world.actor, name="KEY", value=value)
+    build = built(world, first, settings={"environment": {"KEY": "{secret:KEY}"}})
+    with tenant_scope(world.acme.id):
+        services.save_upstream(weather, actor=world.actor, name="main", definition={"code": build.artifact})
+        services.delete_server(first, actor=world.actor)
+    coded.engine.artifacts.clear()
+    with tenant_scope(world.acme.id):
+        assert build_again(weather.id, build.artifact)
+    job = fresh(build).job
+    assert job is not None
+    assert jobs.run(job.id)
+    assert list(coded.engine.artifacts) == [build.artifact]
+    assert [spec.secrets for spec, _ in coded.engine.builds] == [{"KEY": "first"}, {"KEY": "second"}]
+
+
+def test_lost_code_that_cannot_be_built_does_not_hide_the_rest(
+    world: World, weather: Server, coded: FakeRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2):
+        coded.engine.offer = offering(tool(f"tool{number}"))
+        with tenant_scope(world.acme.id):
+            server = services.create_server(world.acme, slug=f"s{number}", title="S", actor=world.actor)
+        accepted(world, server, f"# {number}".encode())
+    monkeypatch.setattr(tasks, "MOST_MISSING", 1)
+    monkeypatch.setattr(
+        tasks,
+        "named_by_servers",
+        lambda: [one for one in named_by_servers() if one.tenant == world.acme.id],
+    )
+    coded.engine.artifacts.clear()
+    coded.engine.offer = Unbuildable("No more.")
+    tried = []
+    for _ in range(2):
+        tasks.rebuild_lost_code()
+        with tenant_scope(world.acme.id):
+            (job,) = Job.objects.filter(state="waiting")
+        jobs.run(job.id)
+        tried.append(job.payload["build"])
+    assert len(set(tried)) == 2
+
+
 # ---- what is handed in
 
 
@@ -595,6 +682,126 @@ def test_code_of_deleted_servers_goes_unless_another_server_has_taken_it(
     assert left(world) == {"# copied", "# drafted"}
     assert set(coded.engine.artifacts) >= set(digests[1:])
     assert digests[0] not in coded.engine.artifacts
+
+
+def published(world: World, server: Server, number: int, coded: FakeRunner) -> Build:
+    coded.engine.offer = offering(tool(f"tool{number}"))
+    build = accepted(world, server, f"# {number}".encode())
+    with tenant_scope(world.acme.id):
+        services.publish(server, actor=world.actor, number=f"{number}.0.0")
+    return build
+
+
+def test_code_of_old_versions_goes_unless_a_channel_a_member_or_the_draft_names_it(
+    world: World, weather: Server, coded: FakeRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "NEWEST", 2)
+    builds = [published(world, weather, number, coded) for number in range(1, 7)]
+    with tenant_scope(world.acme.id):
+        whole = services.create_server(world.acme, slug="whole", title="Whole", actor=world.actor)
+        members = [{"server": "weather", "channel": "1.0.0"}]
+        manifest = {"mooring": 1, "server": {"title": "Whole"}, "members": members}
+        services.replace_draft(whole, manifest, actor=world.actor)
+        versions = {version.number: version for version in Version.objects.filter(server=weather)}
+        services.rollback(weather, versions["3.0.0"], actor=world.actor)
+        services.save_upstream(
+            weather, actor=world.actor, name="main", definition={"code": builds[1].artifact}
+        )
+    aged(*builds, *(build.upload for build in builds))
+    tasks.purge()
+    assert left(world) == {"# 1", "# 2", "# 3", "# 5", "# 6"}
+    with tenant_scope(world.acme.id):
+        with pytest.raises(Conflict, match="is not kept any more") as refused:
+            services.rollback(weather, versions["4.0.0"], actor=world.actor)
+        assert refused.value.reason == "code_forgotten"
+        services.rollback(weather, versions["5.0.0"], actor=world.actor)
+        for act in (services.try_again, services.accept_build):
+            with pytest.raises(NotFound, match="no such build"):
+                act(builds[3], actor=world.actor)
+
+
+def test_an_organisation_that_is_full_has_room_again_when_old_versions_have_gone(
+    world: World, weather: Server, coded: FakeRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "NEWEST_WHEN_FULL", 2)
+    builds = [published(world, weather, number, coded) for number in range(1, 5)]
+    monkeypatch.setattr(keeping, "BUILT_BYTES", sum(build.artifact_size for build in builds))
+    with pytest.raises(Conflict) as refused:
+        handed_in(world, weather)
+    assert refused.value.reason == "too_much_code"
+    aged(*builds, *(build.upload for build in builds), days=1.1)
+    tasks.purge()
+    assert left(world) == {"# 3", "# 4"}
+    assert built(world, weather).artifact
+
+
+def test_code_in_use_does_not_hide_what_is_to_go(
+    world: World, weather: Server, old: dict[str, Build]
+) -> None:
+    aged(old["published"], old["drafted"], days=4_000)
+    with system_scope():
+        while keeping.forget(timezone.now(), timedelta(days=30), most=1):
+            pass
+    assert left(world) == {"# published", "# drafted"}
+
+
+def test_uploads_are_forgotten_without_reading_them(
+    world: World, weather: Server, old: dict[str, Build]
+) -> None:
+    with system_scope():
+        connection = connections[router.db_for_write(Upload)]
+        with CaptureQueriesContext(
+            connection,
+        ) as asked:
+            keeping.forget(timezone.now(), timedelta(days=30))
+    assert "# unused" not in left(world)
+    assert not [query["sql"] for query in asked if '"data"' in query["sql"]]
+
+
+def test_what_is_accepted_while_old_builds_are_forgotten_stays(
+    world: World, weather: Server, old: dict[str, Build], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[Any] = []
+    unused = keeping._unused
+
+    def and_then_accepted(tenant: Any, *rest: Any) -> list[Any]:
+        found = unused(tenant, *rest)
+        if tenant == world.acme.id and not looked:
+            looked.append(found)
+            with tenant_scope(world.acme.id):
+                services.accept_build(old["unused"], actor=world.actor)
+        return found
+
+    monkeypatch.setattr(keeping, "_unused", and_then_accepted)
+    tasks.purge()
+    assert looked == [[old["unused"].id]]
+    assert "# unused" in left(world)
+
+
+def test_an_organisation_whose_code_cannot_be_forgotten_does_not_hold_up_the_others(
+    world: World, weather: Server, old: dict[str, Build], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tenant_scope(world.globex.id):
+        theirs = services.create_server(world.globex, slug="theirs", title="T", actor=world.actor)
+        build = services.start_build(theirs, actor=world.actor, name="weather.py", data=b"# theirs")
+    assert build.job is not None
+    assert jobs.run(build.job.id)
+    aged(build)
+    unused = keeping._unused
+    asked = []
+
+    def in_use(tenant: Any, *rest: Any) -> list[Any]:
+        asked.append(tenant)
+        if asked == [world.acme.id, world.acme.id]:
+            raise IntegrityError("A build was begun with it.")
+        return unused(tenant, *rest)
+
+    monkeypatch.setattr(keeping, "_tenants_with_old", lambda _: [world.acme.id, world.globex.id])
+    monkeypatch.setattr(keeping, "_unused", in_use)
+    tasks.purge()
+    assert "# unused" in left(world)
+    with tenant_scope(world.globex.id):
+        assert not Build.objects.exists()
 
 
 def test_documents_to_import_go_after_a_month(world: World) -> None:
