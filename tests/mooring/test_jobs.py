@@ -19,11 +19,13 @@ from django.utils import timezone
 
 from mooring import jobs
 from mooring.errors import InvalidInput, UpstreamFailed
-from mooring.jobs.execution import LeaseLost
-from mooring.jobs.models import LEASE, MAX_ATTEMPTS, Job
+from mooring.jobs.broker import app
+from mooring.jobs.execution import SWEPT_AT_ONCE, SWEPT_OF_A_KIND, LeaseLost
+from mooring.jobs.models import BUILDS, JOBS, LEASE, MAX_ATTEMPTS, MESSAGE_LASTS, Job
 from mooring.jobs.registry import Progress, Work
 from mooring.scope import system_scope, tenant_scope
 from servers import services
+from tenants.models import Tenant
 from tests.conftest import World
 from tests.product.processes import until
 from tests.servers.gateway.coded import fake_runner_of_the_gateway
@@ -281,6 +283,102 @@ def test_a_tenant_does_not_take_the_slots_of_others(world: World) -> None:
     assert fresh(second).state == Job.State.WAITING
     assert jobs.run(second.id)
     assert begun == [world.acme.id, world.globex.id, world.acme.id]
+
+
+# ---- the sweep -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def woken(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[uuid.UUID]]:
+    """Jobs for which the sweep sent a message; those of other tests are out of its way."""
+    app.control.purge()
+    with system_scope():
+        Job.objects.filter(state__in=[Job.State.WAITING, Job.State.RUNNING]).update(state=Job.State.FAILED)
+    sent: list[uuid.UUID] = []
+    monkeypatch.setattr("mooring.jobs.execution.wake", lambda job_id, queue: sent.append(job_id))
+    yield sent
+    app.control.purge()
+
+
+def waiting(
+    world: World, kind: str, count: int, queue: str = JOBS, tenant: Tenant | None = None
+) -> list[Job]:
+    """For a minute already, the first the longest."""
+    tenant_id = (tenant or world.acme).id
+    with tenant_scope(tenant_id):
+        added = [Job.objects.create(kind=kind, tenant_id=tenant_id, queue=queue) for _ in range(count)]
+    for number, job in enumerate(added):
+        change(job, created_at=timezone.now() - timedelta(seconds=60 - number / 10))
+    return added
+
+
+def test_jobs_that_wait_for_their_turn_keep_no_message_from_others(
+    world: World, woken: list[uuid.UUID]
+) -> None:
+    kind = f"test.{uuid.uuid4().hex}"
+    jobs.register(kind, at_once=1)(lambda job, progress: {})
+    held_back = waiting(world, kind, SWEPT_AT_ONCE + 10, BUILDS)
+    change(
+        held_back[0],
+        state="running",
+        lease_token=uuid.uuid4(),
+        lease_until=timezone.now() + timedelta(hours=1),
+    )
+    [of_globex] = waiting(world, kind, 1, BUILDS, world.globex)
+    [in_other_queue] = waiting(world, a_kind(lambda job, progress: {}), 1)
+    jobs.sweep()
+    assert set(woken) == {of_globex.id, in_other_queue.id}
+
+
+def test_a_heap_of_one_tenant_leaves_room_in_the_sweep(world: World, woken: list[uuid.UUID]) -> None:
+    kind = a_kind(lambda job, progress: {})
+    heap = waiting(world, kind, SWEPT_AT_ONCE + 10)
+    [of_globex] = waiting(world, kind, 1, tenant=world.globex)
+    jobs.sweep()
+    assert of_globex.id in woken
+    assert [job.id for job in heap if job.id in woken] == [job.id for job in heap[:SWEPT_OF_A_KIND]]
+
+
+def test_a_job_gets_another_message_only_when_the_last_one_is_void(
+    world: World, woken: list[uuid.UUID]
+) -> None:
+    [job] = waiting(world, a_kind(lambda job, progress: {}), 1)
+    jobs.sweep()
+    jobs.sweep()
+    assert woken == [job.id]
+    change(job, woken_at=timezone.now() - MESSAGE_LASTS - timedelta(seconds=1))
+    jobs.sweep()
+    assert woken == [job.id, job.id]
+
+
+def test_a_queue_that_nobody_serves_gets_no_more_messages_than_fit(
+    world: World, woken: list[uuid.UUID]
+) -> None:
+    kind = a_kind(lambda job, progress: {})
+    waiting(world, kind, 1, BUILDS)
+    [in_other_queue] = waiting(world, kind, 1)
+    for _ in range(SWEPT_AT_ONCE):
+        jobs.wake(uuid.uuid4(), BUILDS)
+    jobs.sweep()
+    assert woken == [in_other_queue.id]
+
+
+def test_who_has_rested_or_had_to_wait_for_a_turn_is_woken_at_once(
+    world: World, woken: list[uuid.UUID]
+) -> None:
+    def work(job: Job, progress: Progress) -> dict[str, Any]:
+        assert not jobs.run(second.id), "two of its tenant ran at once"
+        raise UpstreamFailed("The origin answered 502.")
+
+    kind = f"test.{uuid.uuid4().hex}"
+    jobs.register(kind, at_once=1)(work)
+    first, second = waiting(world, kind, 2)
+    jobs.sweep()
+    jobs.run(first.id)
+    change(first, lease_until=timezone.now() - timedelta(seconds=1))  # its pause is over
+    woken.clear()
+    jobs.sweep()
+    assert woken == [first.id, second.id]
 
 
 @pytest.fixture

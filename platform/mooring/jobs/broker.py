@@ -16,10 +16,8 @@ from kombu.utils.json import dumps, loads
 from redis.exceptions import RedisError
 
 from mooring.ids import uuid7
-from mooring.jobs.models import BUILDS, JOBS
+from mooring.jobs.models import JOBS, MESSAGE_LASTS, QUEUES
 
-# A message nobody took in a minute is dropped: the sweep sends another while the job is due.
-EXPIRES = 60
 _FAILURES = (KombuError, RedisError, OSError)
 _log = structlog.get_logger(__name__)
 
@@ -71,7 +69,7 @@ app = Celery("mooring", fixups=[], set_as_current=True)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.update(
     broker_transport_options=_options(),
-    task_queues=[Queue(JOBS), Queue(BUILDS)],
+    task_queues=[Queue(name) for name in QUEUES],
     task_default_queue=JOBS,
     # What nobody here listens to: events, and commands from `celery inspect`.
     worker_enable_remote_control=False,
@@ -84,8 +82,19 @@ if not settings.REDIS_URL:
     )
 
 
-def send(task: str, *arguments: str, queue: str) -> None:
+def backlog(queue: str) -> int:
+    """How many messages lie there, void ones too; 0 when nobody can say."""
     try:
-        app.send_task(task, arguments, queue=queue, expires=EXPIRES, retry=False, ignore_result=True)
+        with app.connection_for_write() as connection, connection.channel() as channel:
+            return int(channel.queue_declare(queue=queue).message_count)
+    except _FAILURES as error:
+        _log.warning("jobs.not_counted", queue=queue, error=str(error))
+        return 0
+
+
+def send(task: str, *arguments: str, queue: str) -> None:
+    expires = MESSAGE_LASTS.total_seconds()
+    try:
+        app.send_task(task, arguments, queue=queue, expires=expires, retry=False, ignore_result=True)
     except _FAILURES as error:
         _log.warning("jobs.not_woken", task=task, error=str(error))

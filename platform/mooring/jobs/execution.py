@@ -11,13 +11,14 @@ from datetime import timedelta
 
 import structlog
 from django.db import DatabaseError, connections
-from django.db.models import F, QuerySet
+from django.db.models import Count, F, Q, QuerySet, Window
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from mooring.errors import ClientError, MooringError
-from mooring.jobs.models import LEASE, MAX_ATTEMPTS, Job
-from mooring.jobs.queue import wake
-from mooring.jobs.registry import at_once_of, work_of
+from mooring.jobs.models import LEASE, MAX_ATTEMPTS, MESSAGE_LASTS, QUEUES, Job
+from mooring.jobs.queue import backlog, wake
+from mooring.jobs.registry import most_at_once, work_of
 from mooring.scope import system_scope
 
 # A lease is renewed three times before it lapses, so two renewals may fail.
@@ -27,7 +28,8 @@ PROGRESS_EVERY = 0.25
 FIRST_PAUSE = timedelta(seconds=2)
 # Younger jobs have their own message on the way.
 SWEEP_AFTER = timedelta(seconds=5)
-SWEPT_AT_ONCE = 50
+# Of each queue; and of these so many of one kind of one tenant, or the oldest heap would leave no room for others.
+SWEPT_AT_ONCE, SWEPT_OF_A_KIND = 50, 5
 _BROKEN = "Something went wrong on our side. Try again; if it fails again, tell your operator this id: {id}."
 _DIED = f"The work was begun {MAX_ATTEMPTS} times and never came to an end. Try it with less at once."
 _log = structlog.get_logger(__name__)
@@ -47,13 +49,33 @@ def run(job_id: uuid.UUID) -> bool:
 
 
 def sweep() -> int:
-    """Wake workers for jobs whose message was lost, whose pause is over, or whose worker died."""
+    """Wake workers for jobs whose message was lost, whose pause is over, whose worker died, or whose turn it is now.
+
+    A job whose message may still be taken gets no other, and a queue in which enough lie gets none, so that messages do
+    not heap up before workers that are busy, or away.
+    """
+    served = [queue for queue in QUEUES if backlog(queue) < SWEPT_AT_ONCE]
     with system_scope():
-        due = Job.objects.filter(Job.due(), created_at__lt=timezone.now() - SWEEP_AFTER)
-        found = list(due.order_by("created_at").values_list("id", "queue")[:SWEPT_AT_ONCE])
+        found = [(job_id, queue) for queue in served for job_id in _to_wake(queue)]
+        # Those that were claimed meanwhile keep none on record: their next attempt needs a message of its own.
+        waiting = Job.objects.filter(Job.due(), id__in=[job_id for job_id, _ in found])
+        waiting.update(woken_at=timezone.now())
     for job_id, queue in found:
         wake(job_id, queue)
     return len(found)
+
+
+def _to_wake(queue: str) -> list[uuid.UUID]:
+    """Jobs a worker could take, the oldest first."""
+    now = timezone.now()
+    is_unheard = Q(woken_at__isnull=True) | Q(woken_at__lt=now - MESSAGE_LASTS)
+    due = Job.objects.filter(Job.due(), is_unheard, queue=queue, created_at__lt=now - SWEEP_AFTER)
+    for kind, most in most_at_once().items():
+        running = _running(kind).values("tenant_id").annotate(count=Count("id"))
+        due = due.exclude(kind=kind, tenant_id__in=running.filter(count__gte=most).values("tenant_id"))
+    place = Window(RowNumber(), partition_by=[F("tenant_id"), F("kind")], order_by=F("created_at").asc())
+    few = due.annotate(place=place).filter(place__lte=SWEPT_OF_A_KIND)
+    return list(few.order_by("created_at").values_list("id", flat=True)[:SWEPT_AT_ONCE])
 
 
 class Lease:
@@ -113,10 +135,17 @@ def _claim(job_id: uuid.UUID) -> Lease | None:
     token, now = uuid.uuid4(), timezone.now()
     with system_scope():
         due: QuerySet[Job] = Job.objects.filter(Job.due(), id=job_id)
-        if (job := due.first()) is None or _has_enough(job):
+        if (job := due.first()) is None:
+            return None
+        if _has_enough(job):
+            due.update(woken_at=None)  # the message is spent, and the next is due as soon as there is a turn
             return None
         claimed = due.filter(attempts__lt=MAX_ATTEMPTS).update(
-            state=Job.State.RUNNING, lease_token=token, lease_until=now + LEASE, attempts=F("attempts") + 1
+            state=Job.State.RUNNING,
+            lease_token=token,
+            lease_until=now + LEASE,
+            attempts=F("attempts") + 1,
+            woken_at=None,
         )
         if claimed:
             return Lease(Job.objects.get(id=job_id), token)
@@ -130,11 +159,18 @@ def _has_enough(job: Job) -> bool:
     """Whether its tenant has as much of the kind under way as it may at once. Two that are claimed in the same moment
     may both get through: this is for fairness, and bounds nothing else.
     """
-    most = at_once_of(job.kind)
+    most = most_at_once().get(job.kind)
     if most is None:
         return False
-    running = Job.objects.filter(tenant_id=job.tenant_id, kind=job.kind, state=Job.State.RUNNING)
-    return bool(running.filter(lease_until__gte=timezone.now()).exclude(id=job.id).count() >= most)
+    return bool(_running(job.kind).filter(tenant_id=job.tenant_id).exclude(id=job.id).count() >= most)
+
+
+def _running(kind: str) -> QuerySet[Job]:
+    """Those whose worker lives."""
+    running: QuerySet[Job] = Job.objects.filter(
+        kind=kind, state=Job.State.RUNNING, lease_until__gte=timezone.now()
+    )
+    return running
 
 
 def _do(lease: Lease) -> bool:

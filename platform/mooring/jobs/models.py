@@ -12,9 +12,12 @@ from django.utils import timezone
 from mooring.scope import OwnedModel
 
 LEASE = timedelta(seconds=30)
+# A message nobody took by then is dropped: the sweep sends another while the job is due.
+MESSAGE_LASTS = timedelta(seconds=60)
 MAX_ATTEMPTS = 5
 # Each has workers of its own, so that what takes minutes never holds up what takes seconds.
 JOBS, BUILDS = "jobs", "builds"
+QUEUES = (JOBS, BUILDS)
 
 
 class Job(OwnedModel):
@@ -37,6 +40,9 @@ class Job(OwnedModel):
     attempts = models.PositiveSmallIntegerField(default=0)
     lease_until = models.DateTimeField(null=True)
     lease_token = models.UUIDField(null=True)
+    woken_at = models.DateTimeField(
+        null=True, help_text="when the sweep last sent a message nobody has taken"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True)
 

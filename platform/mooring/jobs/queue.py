@@ -27,3 +27,10 @@ def wake(job_id: uuid.UUID, queue: str) -> None:
     from mooring.jobs.broker import send  # celery takes half a second to import
 
     send("mooring.run_job", str(job_id), queue=queue)
+
+
+def backlog(queue: str) -> int:
+    """How many messages nobody has taken."""
+    from mooring.jobs import broker  # as above
+
+    return broker.backlog(queue)

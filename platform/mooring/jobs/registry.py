@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -41,6 +41,6 @@ def work_of(kind: str) -> Work:
     return _works[kind]
 
 
-def at_once_of(kind: str) -> int | None:
-    """How many of this kind one tenant may have under way; None for any number."""
-    return _at_once.get(kind)
+def most_at_once() -> Mapping[str, int]:
+    """How many of a kind one tenant may have under way, for the kinds that have such a bound."""
+    return _at_once
