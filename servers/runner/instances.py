@@ -181,11 +181,14 @@ class Instances:
         connection = instance.connection
         assert connection is not None
         instance.is_being_checked = True
+        since = connection.unanswered_since
         try:
             for _ in range(self._rules.misses):
                 with contextlib.suppress(TimedOut):
                     await connection.check(seconds=self._rules.check)
                     return
+                if connection.unanswered_since != since:
+                    return  # it answers what it was asked before
             connection.kill("it has been silent for too long and answers no check")
         except Refused:
             return  # busy with others, or gone already

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -28,6 +28,10 @@ SLICE_SECONDS = 0.005
 UNASKED, UNASKED_AT_ONCE, PAUSE_SECONDS = 200.0, 2_000.0, 0.05
 # Requests of callers that wait for a slot hold their bodies.
 WAITING_BYTES = 32 * MIB
+# Calls whose caller has gone, but whose answer may still come; 100 bytes each.
+ABANDONED = 1_000
+# Numbers that JavaScript can hold too.
+LARGEST_ID = 2**53 - 1
 LONGEST_UNENDED_LOG_LINE = 64 * KIB
 # What a dying child has written last is worth this much patience.
 LAST_WORDS_SECONDS = 0.2
@@ -74,8 +78,8 @@ class Relay:
         self._process, self._limits, self._log = process, limits, log
         self._kill, self._explain, self._clock = kill, explain, clock
         self._stdin, self._stdout, self._stderr = process.stdin, process.stdout, process.stderr
-        self._ids = itertools.count(1)
         self._pending: dict[int, asyncio.Future[Answer]] = {}
+        self._abandoned: dict[int, None] = {}
         self._slots = asyncio.Semaphore(limits.in_flight)
         self._turn_to_write = asyncio.Lock()
         self._waiting = 0
@@ -159,7 +163,8 @@ class Relay:
     async def _exchange(self, method: str, body: bytes) -> Answer:
         if self._reason:
             raise self._death()
-        number = next(self._ids)
+        # Not to be guessed: an answer shows that its question was read.
+        number = secrets.randbelow(LARGEST_ID) + 1
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._pending[number] = future
         try:
@@ -189,8 +194,16 @@ class Relay:
         try:
             return await future
         except asyncio.CancelledError:
+            self._abandon(number)
             self.notify("notifications/cancelled", b'{"requestId":%d}' % number)
             raise
+
+    def _abandon(self, number: int) -> None:
+        if self._pending.pop(number, None) is None:
+            return  # its answer has come in the same moment
+        self._abandoned[number] = None
+        if len(self._abandoned) > ABANDONED:
+            del self._abandoned[next(iter(self._abandoned))]
 
     def _write(self, message: bytes) -> None:
         self._stdin.write(message + b"\n")
@@ -247,16 +260,19 @@ class Relay:
             self._hear(message)
 
     def _settle(self, message: _Line) -> None:
-        """Hand an answer to its caller. One to a question that nobody asks any more, or never did, is dropped.
+        """Hand an answer to its caller. One that comes too late for that is a sign of life all the same.
 
-        Such a one is no sign of life either: a child can write it without having read anything.
+        One to a question that nobody ever asked is none: a child can write it without having read anything.
         """
-        future = self._pending.pop(message.id, None) if isinstance(message.id, int) else None
-        if future is None or future.done():
+        number = message.id if isinstance(message.id, int) else 0
+        future = self._pending.pop(number, None)
+        if future is None and number not in self._abandoned:
             self._unasked -= 1
             return
+        self._abandoned.pop(number, None)
         self.unanswered_since = self._clock() if self._pending else None
-        future.set_result(Answer(message.result, message.error))
+        if future is not None and not future.done():
+            future.set_result(Answer(message.result, message.error))
 
     def _hear(self, message: _Line) -> None:
         """Notifications have nowhere to go yet, but for a count; requests are refused, except a ping."""

@@ -196,7 +196,7 @@ async def test_a_time_out_tells_the_child_and_frees_the_slot() -> None:
         with pytest.raises(TimedOut, match=r"within 0\.1 s"):
             await ask(relay, "wait", seconds=0.1)
         assert (await ask(relay))["method"] == "ping"
-        await until(lambda: "cancelled 1" in log.tail())
+        await until(lambda: any(line.startswith("cancelled ") for line in log.tail()))
 
 
 async def test_whoever_hangs_up_frees_the_slot_too() -> None:
@@ -206,7 +206,7 @@ async def test_whoever_hangs_up_frees_the_slot_too() -> None:
         call.cancel()
         await asyncio.wait([call])
         assert relay.in_flight == 0
-        await until(lambda: "cancelled 1" in log.tail())
+        await until(lambda: any(line.startswith("cancelled ") for line in log.tail()))
 
 
 async def test_a_message_beyond_the_line_limit_is_not_sent() -> None:
@@ -256,6 +256,44 @@ async def test_an_answer_that_nobody_waits_for_is_no_sign_of_life() -> None:
         assert relay.unanswered_since == since
         stuck.cancel()
         await asyncio.wait([stuck])
+
+
+async def test_a_late_answer_to_an_abandoned_call_is_a_sign_of_life_once() -> None:
+    async with child("answers late and twice") as (relay, _):
+        with pytest.raises(TimedOut):
+            await ask(relay, "misbehave", seconds=0.1)
+        since = relay.unanswered_since
+        stuck = asyncio.create_task(ask(relay, "wait", seconds=60))
+        await until(lambda: relay.unanswered_since != since)
+        since = relay.unanswered_since
+        await until(lambda: relay.junk)
+        assert relay.unanswered_since == since
+        stuck.cancel()
+        await asyncio.wait([stuck])
+
+
+async def test_a_child_cannot_guess_what_it_will_be_asked() -> None:
+    async with child("guesses") as (relay, _):
+        with pytest.raises(TimedOut):
+            await ask(relay, "misbehave", seconds=0.1)
+        for _ in range(2):
+            with pytest.raises(TimedOut):
+                await ask(relay, "wait", seconds=0.1)
+        since = relay.unanswered_since
+        assert since is not None
+        stuck = asyncio.create_task(ask(relay, "begin", seconds=60))
+        await until(lambda: relay.junk)
+        assert relay.unanswered_since == since
+        stuck.cancel()
+        await asyncio.wait([stuck])
+
+
+async def test_no_more_than_so_many_abandoned_calls_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("servers.runner.relay.ABANDONED", 2)
+    async with child("", Limits()) as (relay, _):
+        asked = [ask(relay, "wait", seconds=0.2) for _ in range(5)]
+        await asyncio.gather(*asked, return_exceptions=True)
+        assert len(relay._abandoned) == 2
 
 
 async def test_stopping_closes_the_input_first() -> None:

@@ -93,6 +93,25 @@ def answers_without_reading(number):
     time.sleep(60)
 
 
+def answers_late_and_twice(number):
+    sys.stdin.readline()  # that nobody waits any more
+    sys.stdin.readline()  # the next question
+    answer(number)
+    answer(number)
+    write(b"that was all\n")
+    time.sleep(60)
+
+
+def guesses(number):
+    """Read until it is told to begin; then answer what it could have been asked had it read nothing."""
+    while json.loads(sys.stdin.readline()).get("method") != "begin":
+        pass
+    for step in range(1, 100):
+        answer(number + step)
+    write(b"that was all\n")
+    time.sleep(60)
+
+
 misbehave = globals().get(sys.argv[1])
 
 for line in sys.stdin:
