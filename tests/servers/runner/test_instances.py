@@ -14,7 +14,17 @@ import pytest_asyncio
 
 from servers.runner import ended
 from servers.runner.engine import MIB, Capabilities, InstanceInfo, Limits, RunSpec
-from servers.runner.errors import Broken, Busy, Died, NoRoom, OverShare, SessionEnded, Unready, Unsafe
+from servers.runner.errors import (
+    Broken,
+    Busy,
+    Died,
+    NoRoom,
+    OverShare,
+    SessionEnded,
+    TimedOut,
+    Unready,
+    Unsafe,
+)
 from servers.runner.fake import OFFER, FakeEngine
 from servers.runner.instance import Rules
 from servers.runner.instances import KEPT_STOPPED
@@ -383,6 +393,54 @@ def test_ended_sessions_that_are_forgotten_one_by_one_are_known_by_their_age(
         with pytest.raises(SessionEnded):
             known.check(("acme", "tools", "", str(number)), 200 + number)
     known.check(("acme", "tools", "", "young"), 201)
+
+
+def test_a_tenant_with_many_ended_sessions_ends_none_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ended, "KEPT", 3)
+    known = ended.Ended(before=100)
+    known.note(("globex", "tools", "", "old"), 150, "it was idle")
+    for number in range(9):
+        known.note(("acme", "tools", "", str(number)), 200 + number, "it was idle")
+    known.check(("globex", "tools", "", "alive"), 150)
+    with pytest.raises(SessionEnded, match="it was idle"):
+        known.check(("globex", "tools", "", "old"), 150)
+    with pytest.raises(SessionEnded):
+        known.check(("acme", "tools", "", "0"), 200)
+
+
+def test_tenants_whose_sessions_were_forgotten_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ended, "KEPT", 2)
+    known = ended.Ended(before=100)
+    for number in range(9):
+        known.note((f"tenant {number}", "tools", "", "one"), 200 + number, "it was idle")
+    assert len(known._before) <= 2
+    assert len(known._known) <= 2
+    for number in range(9):
+        with pytest.raises(SessionEnded):
+            known.check((f"tenant {number}", "tools", "", "one"), 200 + number)
+
+
+async def test_a_server_that_gives_late_answers_while_it_is_checked_is_not_killed(
+    engine: FakeEngine, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await engine.ensure(spec())
+    [instance] = engine._instances._known.values()
+    server: Any = instance.connection
+    checked: list[float] = []
+
+    async def check(*, seconds: float) -> None:
+        """It takes what came before first, and has just answered some of that."""
+        checked.append(seconds)
+        server.unanswered_since = clock()
+        raise TimedOut("not yet")
+
+    server.check, server.unanswered_since = check, clock()
+    clock.pass_(1_000)
+    await engine._instances._check(instance)
+    assert checked
+    assert not server.gone.done()
+    await engine._instances._check(instance)  # and answers no more
+    assert server.gone.done()
 
 
 async def test_a_new_version_takes_over_without_a_failed_call(engine: FakeEngine) -> None:
