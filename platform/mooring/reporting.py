@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from mooring.logs import request_id, scrub
@@ -13,6 +15,10 @@ if TYPE_CHECKING:
 
 # Django's own line about a page that failed: the failure itself has been reported already.
 _TOLD_ELSEWHERE = "django.request"
+# What strangers send, such as a wrong host, which they may do as often as they like.
+_OF_STRANGERS = "django.security"
+# One bug that everybody meets says no more by the thousand.
+A_MINUTE = 10
 
 
 def start_reporting(dsn: str, transport: Transport | None = None) -> None:
@@ -33,15 +39,29 @@ def start_reporting(dsn: str, transport: Transport | None = None) -> None:
 
 
 class _Reporter(logging.Handler):
-    """Makes an event of a log line. Of structlog's lines `msg` is a dictionary of what they say."""
+    """Makes an event of a log line, of each logger so many a minute. Of structlog's lines `msg` is a dictionary of
+    what they say.
+    """
+
+    _minute = -1
+    _told: Counter[str]
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name == _TOLD_ELSEWHERE:
+        if record.name == _TOLD_ELSEWHERE or record.name.startswith(_OF_STRANGERS):
+            return
+        if self._has_told_enough(record.name):
             return
         try:
             _capture(record)
         except Exception:  # noqa: BLE001  # whoever logs an error must not get another for it
             self.handleError(record)
+
+    def _has_told_enough(self, logger: str) -> bool:
+        """Within the handler's lock, as all of `emit`."""
+        if (minute := int(time.monotonic() // 60)) != self._minute:
+            self._minute, self._told = minute, Counter()
+        self._told[logger] += 1
+        return self._told[logger] > A_MINUTE
 
 
 def _capture(record: logging.LogRecord) -> None:

@@ -16,7 +16,7 @@ from sentry_sdk.transport import Transport
 
 from mooring import jobs
 from mooring.jobs.registry import Progress
-from mooring.reporting import _scrubbed, start_reporting
+from mooring.reporting import A_MINUTE, _scrubbed, start_reporting
 from mooring.scope import tenant_scope
 from servers import services
 from tenants.keys import new_key
@@ -112,6 +112,28 @@ def test_work_that_breaks_is_reported_once_an_attempt(mailbox: Mailbox, world: W
     jobs.run(job.id)
     event = the_only_event(mailbox)
     assert event["extra"]["job"] == str(job.id)
+
+
+def test_what_strangers_send_is_not_reported(mailbox: Mailbox) -> None:
+    logging.getLogger("django.security.DisallowedHost").error("Invalid HTTP_HOST header.")
+    with override_settings(ALLOWED_HOSTS=["mooring.example"]):
+        assert Client(headers={"host": "evil.example"}).get("/").status_code == 400
+    assert mailbox.events == []
+
+
+def test_a_logger_reports_so_many_lines_a_minute_and_holds_up_no_other(
+    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [600.0]
+    monkeypatch.setattr("mooring.reporting.time.monotonic", lambda: now[0])
+    for _ in range(A_MINUTE + 5):
+        logging.getLogger("test.loud").error("again")
+    assert len(mailbox.events) == A_MINUTE
+    logging.getLogger("test.quiet").error("once")
+    assert len(mailbox.events) == A_MINUTE + 1
+    now[0] += 60
+    logging.getLogger("test.loud").error("again")
+    assert len(mailbox.events) == A_MINUTE + 2
 
 
 def page(request: HttpRequest) -> Any:
