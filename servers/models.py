@@ -355,6 +355,9 @@ class Import(OwnedModel):
     name = models.CharField(max_length=200, help_text="file name or URL it came from")
     source = models.CharField(max_length=2_000, blank=True, help_text="URL, when it is to be fetched")
     document = models.TextField(blank=True)
+    size = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="bytes of the document, then of the result"
+    )
     job = models.ForeignKey("jobs.Job", null=True, on_delete=models.SET_NULL, related_name="+")
     result = OrderedJSONField(default=dict, help_text='{"kind", "manifest", "operations", "left_out"}')
     error = models.CharField(max_length=500, blank=True, help_text="why it was refused, when no job says so")

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from django.db import transaction
 from django.utils import timezone
 
@@ -17,6 +18,7 @@ from servers import manifests
 from servers.models import Import, Server
 from servers.services.drafts import Manifest, draft_manifest, replace_draft
 from servers.services.hosting import create_server
+from servers.services.keeping import refuse_import_beyond
 from tenants.models import Tenant
 
 MAX_BYTES = manifests.MAX_BYTES  # of what is fetched; what it may have depends on what it turns out to be
@@ -32,14 +34,24 @@ def start_import(
     url: str | None,
     server: Server | None = None,
 ) -> Import:
-    """Keep the document, or the address to fetch it from, and wake a worker. Raises `InvalidInput`.
+    """Keep the document, or the address to fetch it from, and wake a worker. Raises `InvalidInput`, and `Conflict`
+    where the organisation has too many.
 
     `server` is the one it is meant for, if that is settled.
     """
     document, url = document or "", (url or "").strip()
     _check_source(document, url)
     with transaction.atomic():
-        started = _kept(tenant, actor, name, len(document), source=url, document=document, server=server)
+        started = _kept(
+            tenant,
+            actor,
+            name,
+            len(document),
+            source=url,
+            document=document,
+            size=len(document.encode()),
+            server=server,
+        )
         started.job = jobs.enqueue("openapi.import", tenant_id=tenant.id, payload={"import": str(started.id)})
         started.save(update_fields=["job"])
     return started
@@ -51,7 +63,8 @@ def import_now(
     """Read a JSON document and put what it gives into the server's draft at once.
 
     What is refused changes nothing but the list of imports: the refusal is kept there, and returned instead of
-    raised, so that it outlives the request's transaction. Raises `InvalidInput` for what is no text.
+    raised, so that it outlives the request's transaction. Raises `InvalidInput` for what is no text, and `Conflict`
+    where the organisation has too many imports.
     """
     from servers.importers import documents, results  # likewise
 
@@ -64,7 +77,14 @@ def import_now(
         refusal = error
     with transaction.atomic():
         kept = _kept(
-            server.tenant, actor, name, len(document), server=server, result=result, read_at=timezone.now()
+            server.tenant,
+            actor,
+            name,
+            len(document),
+            server=server,
+            result=result,
+            size=_size(result),
+            read_at=timezone.now(),
         )
         if refusal is None:
             refusal = _refused(lambda: apply_import(kept, actor=actor, server=server))
@@ -84,7 +104,8 @@ def _refused(write: Callable[[], object]) -> ClientError | None:
 
 
 def _kept(tenant: Tenant, actor: Actor, name: str, characters: int, **fields: Any) -> Import:
-    """The row, and the audit event that names it."""
+    """The row, and the audit event that names it. Raises `Conflict` where the organisation has too many."""
+    refuse_import_beyond(fields["size"])
     source = fields.get("source", "")
     shown = name.strip() if manifests.is_storable(name) else ""
     made: Import = Import.objects.create(tenant=tenant, name=(shown or source or "document")[:200], **fields)
@@ -133,7 +154,7 @@ def run_import(
     """Read the document of an import, for a worker. Doing it again does nothing.
 
     `progress` is called with the operations read and all there are. Raises `InvalidInput` for what is no usable
-    document.
+    document, and `Conflict` where the organisation has too many.
     """
     from servers.importers import documents, results  # large, and only who reads documents needs it
 
@@ -144,10 +165,16 @@ def run_import(
         return
     document = documents.parse(row.document or fetched)
     result = results.result_of(document, source_url=row.source or None, progress=progress)
+    size = _size(result)
+    refuse_import_beyond(size, but=row.id)
     # The result says all that is needed from here on.
     Import.objects.filter(id=row.id, read_at__isnull=True).update(
-        result=result, document="", read_at=timezone.now()
+        result=result, document="", size=size, read_at=timezone.now()
     )
+
+
+def _size(result: dict[str, Any]) -> int:
+    return len(msgspec.json.encode(result))
 
 
 def apply_import(

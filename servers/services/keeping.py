@@ -10,17 +10,19 @@ from typing import Any
 
 import structlog
 from django.db import IntegrityError, router, transaction
-from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet, Sum, Window
+from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet, Sum, Window
 from django.db.models.functions import Length, RowNumber
 
 from mooring.errors import Conflict
-from servers.models import Build, Channel, Server, Upload, Version
+from servers.models import Build, Channel, Import, Server, Upload, Version
 from servers.runner.engine import MIB
 from servers.services.artifacts import named_code
 
 # Of one organisation: its uploads, and what they were built into, each artifact as if it shared nothing.
 UPLOADED_BYTES, BUILT_BYTES = 1024 * MIB, 4096 * MIB
 MOST_BUILDS, MOST_AT_ONCE = 1_000, 5
+# Imports of one organisation; a deployment a quarter of an hour for a month is below it.
+IMPORTED_BYTES, MOST_IMPORTS = 256 * MIB, 3_000
 # Of one server: the newest versions keep their code; the newest builds keep their logs, and of those that nothing uses
 # only they are kept beyond a day. They are fewer where the organisation has used half of what it may have.
 NEWEST, NEWEST_WHEN_FULL, SURPLUS_KEPT = 20, 5, timedelta(days=1)
@@ -30,6 +32,7 @@ _RELIEF = (
     f"{NEWEST_WHEN_FULL} versions and builds of each server; the rest goes within two days. For more room delete "
     "servers that nobody needs."
 )
+_IN_A_MONTH = "They go by themselves after 30 days."
 _log = structlog.get_logger(__name__)
 
 
@@ -59,6 +62,21 @@ def refuse_build_beyond() -> None:
         raise Conflict(
             f"The built code of this organisation takes more than {BUILT_BYTES // MIB} MiB. {_RELIEF}",
             code="too_much_code",
+        )
+
+
+def refuse_import_beyond(size: int, *, but: uuid.UUID | None = None) -> None:
+    """In the scope of its organisation, whose import `but` does not count. Raises `Conflict`."""
+    kept = Import.objects.exclude(id=but).aggregate(number=Count("id"), bytes=Sum("size"))
+    if kept["number"] >= MOST_IMPORTS:
+        raise Conflict(
+            f"This organisation has {MOST_IMPORTS:,} imports. {_IN_A_MONTH}", code="too_many_imports"
+        )
+    if (kept["bytes"] or 0) + size > IMPORTED_BYTES:
+        raise Conflict(
+            f"The imports of this organisation would take more than {IMPORTED_BYTES // MIB} MiB together. "
+            f"{_IN_A_MONTH}",
+            code="too_many_imports",
         )
 
 

@@ -53,6 +53,35 @@ def test_an_import_is_kept_recorded_and_queued(acme: World) -> None:
     assert last_event(acme).action == "import.started"
 
 
+def test_imports_of_an_organisation_are_bounded_in_number(
+    acme: World, imported: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from servers.services import create_server, import_now, keeping, start_import
+
+    monkeypatch.setattr(keeping, "MOST_IMPORTS", 1)
+    server = create_server(acme.acme, slug="pets", title="Pets", actor=acme.actor)
+    with pytest.raises(Conflict, match="has 1 imports") as refused:
+        start_import(acme.acme, actor=acme.actor, name="x", document=DOCUMENT, url=None)
+    assert refused.value.reason == "too_many_imports"
+    with pytest.raises(Conflict, match="has 1 imports"):
+        import_now(server, actor=acme.actor, name="x", document="{}")
+
+
+def test_imports_of_an_organisation_are_bounded_in_what_they_take(
+    acme: World, imported: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from servers.services import keeping, run_import, start_import
+
+    address = "https://pets.example.com/openapi.yaml"
+    waiting = start_import(acme.acme, actor=acme.actor, name="x", document=None, url=address)
+    monkeypatch.setattr(keeping, "IMPORTED_BYTES", imported.size + 10)
+    with pytest.raises(Conflict, match="after 30 days") as refused:
+        start_import(acme.acme, actor=acme.actor, name="x", document=DOCUMENT, url=None)
+    assert refused.value.reason == "too_many_imports"
+    with pytest.raises(Conflict, match="after 30 days"):
+        run_import(waiting.id, fetched=DOCUMENT)
+
+
 @pytest.mark.parametrize(
     ("document", "url"),
     [

@@ -131,8 +131,9 @@ def import_manifest(request: PageRequest, access: Access, server: str) -> HttpRe
     form = ManifestForm(posted(request), request.FILES or None)
     if request.method == "POST" and form.is_valid():
         if not is_read_at_once(form.text):
-            return _read_later(form, found, access)
-        if attempt(form, lambda: _replaced(found, access, form.text)):
+            if later := attempt(form, lambda: _read_later(form, found, access)):
+                return later
+        elif attempt(form, lambda: _replaced(found, access, form.text)):
             messages.success(request, "The draft is now what the manifest says.")
             return redirect("dashboard:server", access.tenant.slug, found.slug)
     context = server_context(found, "versions") | {"form": form}
