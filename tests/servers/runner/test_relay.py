@@ -266,6 +266,7 @@ async def test_a_late_answer_to_an_abandoned_call_is_a_sign_of_life_once() -> No
         stuck = asyncio.create_task(ask(relay, "wait", seconds=60))
         await until(lambda: relay.unanswered_since != since)
         since = relay.unanswered_since
+        relay.notify("notifications/again")
         await until(lambda: relay.junk)
         assert relay.unanswered_since == since
         stuck.cancel()

@@ -97,6 +97,7 @@ def answers_late_and_twice(number):
     sys.stdin.readline()  # that nobody waits any more
     sys.stdin.readline()  # the next question
     answer(number)
+    sys.stdin.readline()
     answer(number)
     write(b"that was all\n")
     time.sleep(60)
