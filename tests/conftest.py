@@ -53,6 +53,7 @@ _ONCE = (
     "tests/test_deploy.py",
     # … and for sandboxes, browsers and programs around what other tests do in both.
     "tests/mooring/dashboard/test_snippets.py",
+    "tests/product/test_code_deployed.py::test_a_server_of_every_kind",
     "tests/product/test_code_pages.py",
     "tests/product/test_upstream_pages.py",
     "tests/servers/gateway/test_code_in_sandboxes.py",

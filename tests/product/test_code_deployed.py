@@ -225,10 +225,19 @@ def test_a_server_of_every_kind_is_deployed_and_answers_at_its_url(
 ) -> None:
     made, tool, arguments, answer = SERVERS[kind]
     tenant = hosting.tenant()
-    printed = hosting.ok("deploy", str(made(tmp_path)), "--tenant", tenant, "--server", "it", "--public")
-    url = printed.splitlines()[-1]
+    url = deployed(hosting, str(made(tmp_path)), "--tenant", tenant, "--server", "it", "--public")
     assert url == f"{hosting.origin}/t/{tenant}/it/mcp"
     assert answer in asyncio.run(said(url, tool, arguments))
+
+
+def deployed(hosting: Installation, *what: str) -> str:
+    """The address. Packages come from an index that refuses now and then, however often a build asks it again."""
+    done = hosting.run("deploy", *what)
+    for _ in range(2):
+        if "Failed to download" in done.stderr:
+            done = hosting.run("deploy", *what)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
 
 
 async def said(url: str, tool: str, arguments: dict[str, Any]) -> str:
