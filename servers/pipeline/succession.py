@@ -33,7 +33,7 @@ class Successions:
     """What `live` was until it changed, by server and selector. To be used on the event loop alone."""
 
     def __init__(self, *, seconds: float = SECONDS) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self._before: dict[Key, Snapshot] = {}
         self._ends: dict[Key, asyncio.TimerHandle] = {}
         self._waiting: dict[Key, asyncio.Task[None]] = {}
@@ -49,7 +49,7 @@ class Successions:
             return
         self._forget(key)
         self._before[key] = before
-        self._ends[key] = asyncio.get_running_loop().call_later(self._seconds, self._end, key)
+        self._ends[key] = asyncio.get_running_loop().call_later(self.seconds, self._end, key)
 
     def served(self, selector: str, made: Snapshot, replace: Replace) -> Snapshot:
         """What is served from now on: `made`, or what was before it, which is then replaced when `made` answers."""
@@ -66,7 +66,7 @@ class Successions:
 
     async def _succeed(self, key: Key, before: Snapshot, made: Snapshot, replace: Replace) -> None:
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self.seconds):
                 await asyncio.gather(*map(_started, made.code))
         except TimeoutError:
             pass  # its callers are told

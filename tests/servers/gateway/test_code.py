@@ -13,7 +13,6 @@ import pytest
 from mooring.scope import tenant_scope
 from servers import services
 from servers.models import Server
-from servers.pipeline import succession
 from servers.runner.engine import Capabilities
 from servers.runner.fake import FakeEngine
 from servers.runner.instance import RULES
@@ -594,7 +593,7 @@ def test_a_start_that_takes_too_long_is_waited_for_by_those_who_call_then(
     shut: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(succession, "SECONDS", 0.2)
+    monkeypatch.setattr(gateway.app.plane.directory.successions, "seconds", 0.2)
     text_of(gateway.call(live.at, "echo", key=key))
     shut()
     second_version(live, runner)
