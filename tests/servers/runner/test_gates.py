@@ -163,8 +163,9 @@ async def test_a_tenant_that_spins_does_not_slow_the_servers_of_another(stage: S
     names = [f"spinner{number}" for number in range(SPINNERS)]
     alone = await stage.calls(endpoint, 100 * ROUNDS)
     spinning = [await stage.engine.ensure(spec_of(artifact, tenant="evil", server=name)) for name in names]
-    for each in spinning:
-        assert (await call(each, "spin")).text == "spins"
+    # Whoever spins slows down the tenant's own: the later of them may not get to say so.
+    statuses = [reply.status for reply in await asyncio.gather(*(call(each, "spin") for each in spinning))]
+    assert statuses.count(200) >= 3, statuses
     beside = await stage.calls(endpoint, 100 * ROUNDS)
     for each in spinning:
         await stage.engine.stop(each.instance)
